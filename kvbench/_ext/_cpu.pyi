@@ -1,0 +1,37 @@
+"""Types of the compiled CPU module. Pointers are integers; sizes are in elements unless named bytes."""
+
+class CodecError(ValueError):
+    """A status other than OK; args are (status code, text)."""
+
+MODES: dict[str, int]  # fixed 0, plain 1, outlier 2
+DTYPES: dict[str, int]  # float32 0, bfloat16 1, float16 2
+
+def metadata_bytes(n: int) -> int: ...
+def max_compressed_bytes(n: int) -> int: ...
+def strict_error_bound(bound: float, max_abs: float) -> float: ...
+def measure_range(values: int, dtype: int, n: int, threads: int) -> tuple[float, float, float, int]:
+    """(minimum, maximum, largest magnitude, non-finite count); finite values only."""
+
+def compress(
+    values: int, dtype: int, n: int, error_bound: float, mode: int, threads: int, stream: int, capacity: int
+) -> int:
+    """Bytes written. Releases the GIL."""
+
+def decompress(
+    stream: int, stream_bytes: int, n: int, error_bound: float, mode: int, dtype: int, threads: int, values: int
+) -> None:
+    """Releases the GIL."""
+
+def decompress_range(
+    stream: int,
+    stream_bytes: int,
+    n: int,
+    error_bound: float,
+    mode: int,
+    dtype: int,
+    first: int,
+    count: int,
+    threads: int,
+    values: int,
+) -> None:
+    """Releases the GIL."""

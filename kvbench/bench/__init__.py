@@ -1,0 +1,1 @@
+"""Owns the measured commands: setup, the timed call, and the checks after it."""

@@ -1,0 +1,1 @@
+"""Owns the codecs: their protocol, their registry, one file for each family."""

@@ -1,0 +1,1 @@
+"""Owns what a run leaves behind: the schema, the run folder, the facts about the host."""

@@ -1,0 +1,1 @@
+"""Owns where tensors come from: synthetic KV, files, the packaged captured sample; and how they are laid out."""
