@@ -28,8 +28,8 @@ inline void exchange(uint64_t& low, uint64_t& high, unsigned shift, uint64_t mas
 // Transposes, in each of the eight byte lanes at once, the 8x8 bits of lane[0..7]. Its own inverse.
 inline void transpose_lanes(uint64_t lane[8]) {
   for (int i = 0; i < 4; ++i) exchange(lane[i], lane[i + 4], 4, 0x0f0f0f0f0f0f0f0fu);
-  for (int i : {0, 1, 4, 5}) exchange(lane[i], lane[i + 2], 2, 0x3333333333333333u);
-  for (int i : {0, 2, 4, 6}) exchange(lane[i], lane[i + 1], 1, 0x5555555555555555u);
+  for (int i = 0; i < 4; ++i) exchange(lane[i + (i & 2)], lane[i + (i & 2) + 2], 2, 0x3333333333333333u);
+  for (int i = 0; i < 4; ++i) exchange(lane[2 * i], lane[2 * i + 1], 1, 0x5555555555555555u);
 }
 
 // Planes [first, first + 16) of word[0..31]; first is 0 or 16. Elements enter in reverse order because the

@@ -38,6 +38,10 @@ struct Kernels {
 // The fastest table this processor can run.
 const Kernels& kernels();
 
+#ifdef CUSZP_HAVE_AVX2_KERNELS
+extern const Kernels kAvx2Kernels;
+#endif
+
 }  // namespace cuszp
 
 #endif

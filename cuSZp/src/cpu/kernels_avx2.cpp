@@ -3,7 +3,6 @@
 
 namespace cuszp {
 
-extern const Kernels kAvx2Kernels;
 const Kernels kAvx2Kernels = kTable;
 
 }  // namespace cuszp

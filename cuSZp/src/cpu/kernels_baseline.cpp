@@ -3,10 +3,6 @@
 
 namespace cuszp {
 
-#ifdef CUSZP_HAVE_AVX2_KERNELS
-extern const Kernels kAvx2Kernels;
-#endif
-
 const Kernels& kernels() {
 #ifdef CUSZP_HAVE_AVX2_KERNELS
   static const bool has_avx2 = __builtin_cpu_supports("avx2");
