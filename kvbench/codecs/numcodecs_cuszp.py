@@ -1,0 +1,92 @@
+"""Owns `cuszp` as a numcodecs codec, so that zarr and others can name it: arrays in, frames out."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import ml_dtypes
+import numpy as np
+import torch
+from numcodecs import register_codec
+from numcodecs.abc import Codec as NumcodecsCodec
+from numcodecs.compat import ensure_contiguous_ndarray, ensure_ndarray, ndarray_copy
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from kvbench.bound import Bound, BoundKind, BoundPolicy
+from kvbench.codecs import frame
+from kvbench.codecs.cuszp import Cuszp
+from kvbench.codecs.cuszp_decode import empty_like_decoded
+from kvbench.config import Mode
+from kvbench.errors import UsageError
+from kvbench.tensors.base import KVView
+
+_BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+
+
+class CuszpNumcodec(NumcodecsCodec):  # type: ignore[misc]  # numcodecs has no types
+    """Error-bounded lossy coding of float32, float16 and bfloat16 (ml_dtypes) arrays; an encoded array is one frame.
+
+    A frame knows dtype and shape, so decoding needs no parameter. It must see the array itself: as zarr's
+    compressor, or as a filter that no other filter turns into bytes before. An array in Fortran order is coded as
+    the flat array of its memory, as other numcodecs codecs do.
+    """
+
+    codec_id: ClassVar[str] = "cuszp"
+
+    def __init__(
+        self,
+        error_bound: float = 1e-2,
+        bound_kind: BoundKind = "rel",
+        mode: Mode = "plain",
+        bound_policy: BoundPolicy = "strict",
+    ) -> None:
+        """Parameters as in `Bound` and `Cuszp`. Raises UsageError for one that cannot be used."""
+        try:
+            self._bound = Bound(kind=bound_kind, value=error_bound)
+            self._codec = Cuszp(mode=mode, bound_policy=bound_policy)
+        except ValidationError as error:
+            first = error.errors()[0]
+            message = str(first["msg"]).removeprefix("Value error, ")
+            raise UsageError(f"codec 'cuszp', {first['loc'][0]}: {message} (got {first['input']!r})") from None
+        self.error_bound = self._bound.value
+        self.bound_kind = bound_kind
+        self.mode = mode
+        self.bound_policy = bound_policy
+
+    def encode(self, buf: Any) -> bytes:
+        """The frame of an array. Raises UsageError for another dtype or byte order."""
+        tensor = _tensor(ensure_ndarray(buf))
+        out = torch.empty(self._codec.capacity(tensor.numel(), tensor.dtype), dtype=torch.uint8)
+        return frame.to_bytes(self._codec.encode(KVView(tensor), out, self._bound))
+
+    def decode(self, buf: Any, out: Any = None) -> Any:
+        """The array of a frame, or `out` filled with it. Raises FrameError for bytes that are not a whole frame."""
+        encoded = frame.from_bytes(memoryview(ensure_contiguous_ndarray(buf)))
+        tensor = empty_like_decoded(encoded)
+        self._codec.decode(encoded, tensor)
+        return ndarray_copy(_array(tensor), out)
+
+
+def _tensor(array: NDArray[Any]) -> torch.Tensor:
+    """The same values as a tensor, copied only where torch cannot use the memory (read-only or with gaps)."""
+    if array.dtype not in (np.float32, np.float16, _BFLOAT16) or not array.dtype.isnative:
+        raise UsageError(
+            f"codec 'cuszp' takes float32, float16 and bfloat16 arrays in native byte order, not {array.dtype!r}: "
+            "convert it, and put no codec before this one that turns arrays into bytes"
+        )
+    if array.flags.f_contiguous and not array.flags.c_contiguous:
+        array = array.reshape(-1, order="A")
+    array = np.require(array, requirements=["C", "W"])
+    if array.dtype == _BFLOAT16:
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
+def _array(tensor: torch.Tensor) -> NDArray[Any]:
+    if tensor.dtype == torch.bfloat16:
+        return tensor.view(torch.int16).numpy().view(_BFLOAT16)
+    return tensor.numpy()
+
+
+register_codec(CuszpNumcodec)
