@@ -13,8 +13,8 @@ py::tuple measure_range(Address values, int dtype, uint64_t n, unsigned threads)
   cuszp_status status;
   {
     const py::gil_scoped_release unlocked;
-    status = cuszp_measure_range(reinterpret_cast<const void*>(values), static_cast<cuszp_dtype>(dtype), n, threads,
-                                 &range);
+    status =
+        cuszp_measure_range(reinterpret_cast<const void*>(values), static_cast<cuszp_dtype>(dtype), n, threads, &range);
   }
   check(codec_error, status);
   return py::make_tuple(range.minimum, range.maximum, range.max_abs, range.non_finite);

@@ -15,8 +15,8 @@ namespace py = pybind11;
 // Adds the class CodecError(ValueError), whose args are (status code, text), to the module.
 inline PyObject* add_codec_error(py::module_& module) {
   const std::string name = py::cast<std::string>(module.attr("__name__")) + ".CodecError";
-  PyObject* const type = PyErr_NewExceptionWithDoc(name.c_str(), "A codec status other than OK: (code, text).",
-                                                   PyExc_ValueError, nullptr);
+  PyObject* const type =
+      PyErr_NewExceptionWithDoc(name.c_str(), "A codec status other than OK: (code, text).", PyExc_ValueError, nullptr);
   if (type == nullptr) throw py::error_already_set();
   module.attr("CodecError") = py::reinterpret_borrow<py::object>(type);
   return type;

@@ -3,31 +3,82 @@
 from __future__ import annotations
 
 import math
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import CoreSchema, core_schema
 
 from kvbench.bound import BoundKind, BoundPolicy
 from kvbench.errors import UsageError
 from kvbench.geometry import DType, parse_dtype, parse_geometry
+from kvbench.yaml_file import YamlFile, read_yaml
 
 Command = Literal["baseline", "compress", "sweep"]
 Mode = Literal["fixed", "plain", "outlier"]
 Layout = Literal["thd", "htd", "hdt"]
 Device = Literal["auto", "cpu", "cuda"]
+T = TypeVar("T")
+
+
+class _OneOrMany:
+    """One value stands for a list of one, in options, in YAML and in the JSON schema; repeated values count once."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        several = core_schema.no_info_after_validator_function(_distinct, handler(source))
+        return core_schema.no_info_before_validator_function(_listed, several)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        many = handler(schema)
+        return {"anyOf": [many["items"], many]}
 
 
 def _listed(value: object) -> object:
-    """One value stands for a list of one; options and YAML may give either."""
-    if value is None or isinstance(value, (list, tuple)):
-        return value
-    return (value,)
+    return value if value is None or isinstance(value, (list, tuple)) else (value,)
 
 
-def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+def _distinct(values: tuple[T, ...]) -> tuple[T, ...]:
     return tuple(dict.fromkeys(values))
+
+
+def _not_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError(f"{value} is not a number")  # noqa: TRY004  pydantic reports ValueError only
+    return value
+
+
+def _usable_bound(value: float) -> float:
+    if not math.isfinite(value) or value <= 0:
+        raise ValueError(f"error bound {value:g} is not a finite number above 0; try 1e-2")
+    return value
+
+
+def _usable_size(value: int) -> int:
+    if value <= 0:
+        raise ValueError(f"tensor size {value} is not above 0; give a number of elements such as 1048576")
+    return value
+
+
+def _known_geometry(text: str) -> str:
+    parse_geometry(text)
+    return text
+
+
+def _dtype(value: object) -> object:
+    return parse_dtype(value) if isinstance(value, str) else value
 
 
 class CodecChoice(BaseModel):
@@ -45,9 +96,28 @@ class CodecChoice(BaseModel):
 def _codec_choice(value: object) -> object:
     if isinstance(value, str):
         return {"name": value}
-    if isinstance(value, dict) and "params" not in value:
-        return {"name": value.get("name"), "params": {k: v for k, v in value.items() if k != "name"}}
+    if isinstance(value, dict) and "params" not in value and "name" in value:
+        return {"name": value["name"], "params": {k: v for k, v in value.items() if k != "name"}}
     return value
+
+
+CODEC_JSON_SCHEMA = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "object",
+            "description": "a codec with parameters, beside its name or under `params`",
+            "properties": {"name": {"type": "string"}, "params": {"type": "object"}},
+            "required": ["name"],
+        },
+    ]
+}
+OneOrMany = Annotated[tuple[T, ...], _OneOrMany()]
+Codecs = OneOrMany[Annotated[CodecChoice, BeforeValidator(_codec_choice), WithJsonSchema(CODEC_JSON_SCHEMA)]]
+Whole = Annotated[int, BeforeValidator(_not_bool)]
+Real = Annotated[float, BeforeValidator(_not_bool)]
+ErrorBound = Annotated[Real, AfterValidator(_usable_bound), Field(json_schema_extra={"exclusiveMinimum": 0})]
+Elements = Annotated[Whole, AfterValidator(_usable_size), Field(json_schema_extra={"exclusiveMinimum": 0})]
 
 
 class Experiment(BaseModel):
@@ -56,117 +126,122 @@ class Experiment(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     command: Command
-    codec: Annotated[tuple[Annotated[CodecChoice, BeforeValidator(_codec_choice)], ...], BeforeValidator(_listed)] = (
-        CodecChoice(name="cuszp"),
-    )
-    mode: Annotated[tuple[Mode, ...], BeforeValidator(_listed)] = ("plain",)
-    bound_kind: Annotated[tuple[BoundKind, ...], BeforeValidator(_listed)] = ("rel",)
-    error_bound: Annotated[tuple[float, ...], BeforeValidator(_listed)] = (1e-2,)
-    bound_policy: Annotated[tuple[BoundPolicy, ...], BeforeValidator(_listed)] = ("strict",)
-    dtype: Annotated[tuple[DType, ...], BeforeValidator(_listed)] = Field(
+    codec: Codecs = (CodecChoice(name="cuszp"),)
+    mode: OneOrMany[Mode] = ("plain",)
+    bound_kind: OneOrMany[BoundKind] = ("rel",)
+    error_bound: OneOrMany[ErrorBound] = (1e-2,)
+    bound_policy: OneOrMany[BoundPolicy] = ("strict",)
+    dtype: OneOrMany[Annotated[DType, BeforeValidator(_dtype)]] = Field(
         default=(), description="element types the codec sees; empty keeps the source's own"
     )
-    layout: Annotated[tuple[Layout, ...], BeforeValidator(_listed)] = ("thd",)
-    source: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+    layout: OneOrMany[Layout] = ("thd",)
+    source: OneOrMany[str] = Field(
         default=(), description="named tensor sources; empty picks `kv` when a size is given, else `sample`"
     )
-    input: Annotated[tuple[Path, ...], BeforeValidator(_listed)] = Field(
-        default=(), description="tensor files: .npy, .npz, .safetensors"
-    )
+    input: OneOrMany[Path] = Field(default=(), description="tensor files: .npy, .npz, .safetensors")
     tensor: str = Field(default="*", description="glob for tensor names inside a file")
     source_layout: Layout | None = Field(default=None, description="how files store their tensors")
-    layers: Annotated[tuple[int, ...], BeforeValidator(_listed)] = Field(default=(), description="empty takes all")
-    tensor_size: Annotated[tuple[int, ...], BeforeValidator(_listed)] = Field(default=(), description="in elements")
-    geometry: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    layers: OneOrMany[Annotated[Whole, Field(ge=0)]] = Field(default=(), description="from 0; empty takes all")
+    tensor_size: OneOrMany[Elements] = Field(default=(), description="in elements")
+    geometry: OneOrMany[Annotated[str, AfterValidator(_known_geometry)]] = ()
     device: Device = "auto"
-    device_id: int = Field(default=0, ge=0)
-    threads: int = Field(default=0, ge=0, description="CPU threads; 0 means all")
-    iterations: int | None = Field(default=None, gt=0, description="samples a phase; None stops by precision or time")
-    time_limit: float = Field(default=0.15, gt=0, allow_inf_nan=False, description="seconds a phase without iterations")
-    link_gbps: float | None = Field(default=None, gt=0, allow_inf_nan=False, description="link speed, GB/s (1e9 bytes)")
+    device_id: Whole = Field(default=0, ge=0)
+    threads: Whole = Field(default=0, ge=0, description="CPU threads; 0 means all")
+    iterations: Whole | None = Field(default=None, gt=0, description="samples a phase; None stops by precision or time")
+    time_limit: Real = Field(default=0.15, gt=0, allow_inf_nan=False, description="seconds a phase without iterations")
+    link_gbps: Real | None = Field(default=None, gt=0, allow_inf_nan=False, description="link speed, GB/s (1e9 bytes)")
     baseline: Path | None = Field(default=None, description="run folder of `kvbench baseline` whose link speed to use")
-    seed: int = Field(default=0, ge=0)
+    seed: Whole = Field(default=0, ge=0)
 
     @field_validator("codec", "mode", "bound_kind", "error_bound", "bound_policy", "layout", mode="after")
     @classmethod
     def _axis_not_empty(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         if not values:
             raise ValueError("needs at least one value")
-        return _distinct(values)
-
-    @field_validator("error_bound", mode="after")
-    @classmethod
-    def _bounds_positive(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        for value in values:
-            if not math.isfinite(value) or value <= 0:
-                raise ValueError(f"error bound {value:g} is not a finite number above 0; try 1e-2")
         return values
 
-    @field_validator("dtype", mode="before")
-    @classmethod
-    def _canonical_dtypes(cls, values: object) -> object:
-        listed = _listed(values)
-        if isinstance(listed, (list, tuple)):
-            return tuple(parse_dtype(value) if isinstance(value, str) else value for value in listed)
-        return listed
-
-    @field_validator("tensor_size", mode="after")
-    @classmethod
-    def _sizes_positive(cls, values: tuple[int, ...]) -> tuple[int, ...]:
-        for value in values:
-            if value <= 0:
-                raise ValueError(f"tensor size {value} is not above 0; give a number of elements such as 1048576")
-        return _distinct(values)
-
-    @field_validator("geometry", mode="after")
-    @classmethod
-    def _geometries_known(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        for value in values:
-            parse_geometry(value)
-        return _distinct(values)
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> Self:
+        if self.link_gbps is not None and self.baseline is not None:
+            raise ValueError("link_gbps and baseline both give a link speed; keep one")
+        if self.command == "baseline":
+            for name in sorted(type(self).model_fields.keys() - BASELINE_FIELDS):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"`kvbench baseline` does not use {name}; remove it")
+        return self
 
 
-def build_experiment(command: Command, fields: dict[str, Any], config: Path | None = None) -> Experiment:
-    """An Experiment from a YAML file (if any) overlaid by `fields`; None means the option was not given.
+# A baseline measures copies: codecs, bounds and tensor contents mean nothing to it.
+BASELINE_FIELDS = (
+    {"command", "seed", "device", "device_id", "threads"}
+    | {"dtype", "tensor_size", "geometry"}
+    | {"iterations", "time_limit"}
+)
 
-    Raises UsageError with one line naming the field, the value and what is allowed.
+
+def build_experiment(
+    command: Command,
+    fields: dict[str, Any],
+    config: Path | None = None,
+    defaults: dict[str, Any] | None = None,
+) -> Experiment:
+    """An Experiment from a command's defaults, overlaid by a YAML file (if any), overlaid by `fields`.
+
+    None in `fields` means that the option was not given. Raises UsageError with one line naming the field, its
+    value and what is allowed.
     """
-    merged: dict[str, Any] = {}
-    origin = "option"
-    if config is not None:
-        origin = str(config)
-        merged.update(_read_yaml(config))
-        asked = merged.get("command", command)
-        if asked != command:
-            raise UsageError(f"{config}: command is {asked!r}; run it with `kvbench {asked} --config {config}`")
-    merged.update({name: value for name, value in fields.items() if value is not None})
-    merged["command"] = command
+    read = read_yaml(config) if config is not None else YamlFile()
+    asked = read.values.get("command", command)
+    if asked != command:
+        raise UsageError(f"{config}: command is {asked!r}; run it with `kvbench {asked} --config {config}`")
+    given = {name: value for name, value in fields.items() if value is not None}
+    merged = {**(defaults or {}), **read.values, **given, "command": command}
+    for name, rival in (("link_gbps", "baseline"), ("baseline", "link_gbps")):
+        if name in given and rival not in given:
+            merged.pop(rival, None)
     try:
         return Experiment.model_validate(merged)
     except ValidationError as error:
-        raise UsageError(_one_line(error, origin, given=fields)) from None
+        raise UsageError(_one_line(error, read, given)) from None
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read config {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(loaded, dict):
-        raise UsageError(f"config {path} holds a {type(loaded).__name__}; it must map field names to values")
-    return loaded
-
-
-def _one_line(error: ValidationError, origin: str, given: dict[str, Any]) -> str:
+def _one_line(error: ValidationError, read: YamlFile, given: dict[str, Any]) -> str:
     first = error.errors()[0]
     field = str(first["loc"][0]) if first["loc"] else ""
-    place = ".".join(str(part) for part in first["loc"])
+    if field in given or field not in read.values:
+        place = f"--{field.replace('_', '-')}: " if field else ""
+    else:
+        place = f"{read.place(field)}: {'.'.join(str(part) for part in first['loc'])}: "
     if first["type"] == "extra_forbidden":
-        return f"{origin}: unknown key {place!r}; known keys: {', '.join(sorted(Experiment.model_fields))}"
-    message = str(first["msg"]).removeprefix("Value error, ")
-    where = f"--{field.replace('_', '-')}" if given.get(field) is not None else f"{origin}: {place}"
-    value = first["input"]
-    shown = "" if str(value) in message else f" (got {value!r})"
-    return f"{where}: {message[:1].lower()}{message[1:]}{shown}"
+        model = Experiment if len(first["loc"]) == 1 else CodecChoice
+        return f"{read.place(field)}: {_unknown_key(first['loc'], model)}"
+    return place + _problem(first["type"], first["input"], first.get("ctx", {}), first["msg"])
+
+
+def _unknown_key(loc: tuple[int | str, ...], model: type[BaseModel]) -> str:
+    close = get_close_matches(str(loc[-1]), model.model_fields, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"unknown key {'.'.join(map(str, loc))!r}; {hint}known keys: {', '.join(sorted(model.model_fields))}"
+
+
+def _problem(kind: str, value: object, context: dict[str, Any], message: str) -> str:
+    """What is wrong with one value, naming the value and what would do."""
+    shown = repr(str(value)) if isinstance(value, Path) else repr(value)
+    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+    if kind == "value_error":
+        problem = str(context["error"])
+        return problem if not isinstance(value, str) or value in problem else f"{problem} (got {shown})"
+    if kind == "literal_error":
+        return f"{shown} is not known; use {context['expected'].replace(chr(39), '')}"
+    if kind in {"int_parsing", "int_type", "int_from_float"}:
+        return f"{shown} is not a whole number{_split_hint(value)}"
+    if kind in {"float_parsing", "float_type"}:
+        return f"{shown} is not a number; write one like 1e-2{_split_hint(value)}"
+    if kind in {"greater_than", "greater_than_equal"}:
+        least = f"above {context['gt']:g}" if kind == "greater_than" else f"at least {context['ge']:g}"
+        return f"{shown} must be {least}"
+    return f"{message[:1].lower()}{message[1:]} (got {shown})"
+
+
+def _split_hint(value: object) -> str:
+    return "; separate values by spaces" if isinstance(value, str) and "," in value else ""

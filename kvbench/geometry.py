@@ -86,9 +86,13 @@ def parse_geometry(text: str) -> KVGeometry:
         raise UsageError(
             f"unknown geometry {first!r}; known: {known}; or give layers=..,heads=..,head_dim=..,dtype=..,tokens=.."
         )
+    seen: set[str] = set()
     for part in rest:
         key, separator, value = part.partition("=")
         key = key.strip()
+        if key in seen:
+            raise UsageError(f"geometry {text!r}: {key!r} is given twice")
+        seen.add(key)
         if not separator or key not in KVGeometry.model_fields:
             raise UsageError(f"geometry {text!r}: {part!r} is not one of {', '.join(KVGeometry.model_fields)} = value")
         fields[key] = parse_dtype(value) if key == "dtype" else value.strip()

@@ -45,8 +45,8 @@ def expand(experiment: Experiment, specs: Sequence[TensorSpec], facts: Callable[
     """
     cases: dict[str, Case] = {}
     skipped: dict[str, SkippedCase] = {}
-    for choice, spec in product(experiment.codec, specs):
-        codec = facts(choice)
+    known = {choice: facts(choice) for choice in experiment.codec}
+    for (choice, codec), spec in product(known.items(), specs):
         for dtype, layout in product(experiment.dtype or (spec.dtype,), experiment.layout):
             for params, bound in _codec_cells(experiment, choice, codec.axes):
                 case = Case(

@@ -9,6 +9,9 @@
 namespace cuszp {
 namespace {
 
+// Both directions work on whole groups of planes and so touch more than they are asked for, but no more than this.
+constexpr unsigned kPlanesReach = 32 * 4;
+
 // A plane as a number whose lowest byte is the first in the stream.
 inline uint32_t little_endian(uint32_t word) {
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
@@ -32,9 +35,10 @@ inline void transpose_lanes(uint64_t lane[8]) {
   for (int i = 0; i < 4; ++i) exchange(lane[2 * i], lane[2 * i + 1], 1, 0x5555555555555555u);
 }
 
-// Planes [first, first + 16) of word[0..31]; first is 0 or 16. Elements enter in reverse order because the
-// stream puts the first of eight into the highest bit.
-inline void sixteen_planes(const uint32_t word[32], unsigned first, unsigned char plane[64]) {
+// Writes planes [first, first + 16) of word[0..31]. Elements enter a lane in reverse order because the stream puts the
+// first of eight into the highest bit.
+template <unsigned first>
+inline void write_half(const uint32_t word[32], unsigned char* out) {
   uint32_t low[8], high[8];
   for (int i = 0; i < 8; ++i) {
     const uint32_t a = word[i] >> first, b = word[8 + i] >> first;
@@ -45,32 +49,56 @@ inline void sixteen_planes(const uint32_t word[32], unsigned first, unsigned cha
   uint64_t lane[8];
   for (int i = 0; i < 8; ++i) lane[7 - i] = low[i] | static_cast<uint64_t>(high[i]) << 32;
   transpose_lanes(lane);
-  uint32_t out[16];
+  uint32_t plane[16];
   for (int k = 0; k < 8; ++k) {
-    out[k] = little_endian(static_cast<uint32_t>(lane[k]));
-    out[8 + k] = little_endian(static_cast<uint32_t>(lane[k] >> 32));
+    plane[k] = little_endian(static_cast<uint32_t>(lane[k]));
+    plane[8 + k] = little_endian(static_cast<uint32_t>(lane[k] >> 32));
   }
-  std::memcpy(plane, out, sizeof out);
+  std::memcpy(out + 4 * first, plane, sizeof plane);
 }
 
-// Adds planes [first, first + 16), all 64 bytes of them, to word[0..31].
-inline void add_sixteen_planes(const unsigned char plane[64], unsigned first, uint32_t word[32]) {
-  uint32_t in[16];
-  std::memcpy(in, plane, sizeof in);
+// Writes the first `planes` planes of word[0..31], rounded up to 16 or 32.
+inline void write_planes(const uint32_t word[32], unsigned planes, unsigned char* out) {
+  write_half<0>(word, out);
+  if (planes > 16) write_half<16>(word, out);
+}
+
+// The low 16 bits of word[0..31] from 16 planes, of which only the first `planes` count.
+inline void read_half(const unsigned char* in, unsigned planes, uint32_t word[32]) {
+  uint32_t plane[16];
+  std::memcpy(plane, in, sizeof plane);
   uint64_t lane[8];
-  for (int k = 0; k < 8; ++k) lane[k] = little_endian(in[k]) | static_cast<uint64_t>(little_endian(in[8 + k])) << 32;
+  for (int k = 0; k < 8; ++k) {
+    lane[k] = little_endian(plane[k]) | static_cast<uint64_t>(little_endian(plane[8 + k])) << 32;
+  }
   transpose_lanes(lane);
   uint32_t low[8], high[8];
+  const uint32_t kept = planes < 16 ? (1u << planes) - 1 : 0xffffu;
   for (int i = 0; i < 8; ++i) {
     low[i] = static_cast<uint32_t>(lane[7 - i]);
     high[i] = static_cast<uint32_t>(lane[7 - i] >> 32);
   }
   for (int i = 0; i < 8; ++i) {
-    word[i] |= ((low[i] & 0xffu) | (high[i] & 0xffu) << 8) << first;
-    word[8 + i] |= ((low[i] >> 8 & 0xffu) | (high[i] & 0xff00u)) << first;
-    word[16 + i] |= ((low[i] >> 16 & 0xffu) | (high[i] >> 8 & 0xff00u)) << first;
-    word[24 + i] |= (low[i] >> 24 | (high[i] >> 16 & 0xff00u)) << first;
+    word[i] = ((low[i] & 0xffu) | (high[i] & 0xffu) << 8) & kept;
+    word[8 + i] = ((low[i] >> 8 & 0xffu) | (high[i] & 0xff00u)) & kept;
+    word[16 + i] = ((low[i] >> 16 & 0xffu) | (high[i] >> 8 & 0xff00u)) & kept;
+    word[24 + i] = (low[i] >> 24 | (high[i] >> 16 & 0xff00u)) & kept;
   }
+}
+
+// The words whose first `planes` planes, at least one, are these; their other bits are 0.
+inline void read_planes(const unsigned char* in, unsigned planes, uint32_t word[32]) {
+  read_half(in, planes, word);
+  if (planes > 16) {
+    uint32_t upper[32];
+    read_half(in + 64, planes - 16, upper);
+    for (int i = 0; i < 32; ++i) word[i] |= upper[i] << 16;
+  }
+}
+
+// value[i] becomes the sum of value[0..i], modulo 2^32.
+inline void sum_up(uint32_t value[32]) {
+  for (unsigned i = 1; i < 32; ++i) value[i] += value[i - 1];
 }
 
 }  // namespace

@@ -3,11 +3,14 @@
 #ifndef CUSZP_SRC_ELEMENT_H
 #define CUSZP_SRC_ELEMENT_H
 
+#include <cfloat>
 #include <cstdint>
 #include <cstring>
 
 namespace cuszp {
 namespace {
+
+static_assert(FLT_EVAL_METHOD == 0, "the stream is defined by float32 arithmetic without excess precision");
 
 inline float float_of_bits(uint32_t bits) {
   float value;
@@ -19,6 +22,16 @@ inline uint32_t bits_of_float(float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, sizeof bits);
   return bits;
+}
+
+// Integers that order as the floats do, -0 just below +0; the way back is the same.
+inline int32_t key_of_float(uint32_t bits) {
+  const uint32_t negative = 0u - (bits >> 31);
+  return static_cast<int32_t>(bits ^ (negative & 0x7fffffffu));
+}
+
+inline float float_of_key(int32_t key) {
+  return float_of_bits(static_cast<uint32_t>(key_of_float(static_cast<uint32_t>(key))));
 }
 
 struct Float32 {

@@ -18,7 +18,9 @@ constexpr unsigned kFlag = 0x80;
 constexpr unsigned kRateMask = 0x1f;
 constexpr unsigned kFirstBytesShift = 5;
 
-inline constexpr uint64_t block_count(uint64_t n) { return n / kBlock + (n % kBlock != 0); }
+inline constexpr uint64_t block_count(uint64_t n) {
+  return n / kBlock + (n % kBlock != 0);
+}
 
 inline constexpr uint64_t metadata_bytes(uint64_t n) {
   const uint64_t blocks = block_count(n);

@@ -55,7 +55,9 @@ class TensorSpec(BaseModel):
     layer: int | None = None
     kv: Literal["k", "v"] | None = None
     dtype: DType
-    shape: tuple[int, ...]  # as stored: [tokens, heads, head_dim] permuted by source_layout, or [n] when flat
+    shape: tuple[
+        int, ...
+    ]  # as stored: [tokens, heads, head_dim] permuted by source_layout; any shape when flat, [n] when cut
     source_layout: SourceLayout = "flat"
     params: dict[str, Any] = Field(default_factory=dict)  # what the source needs to make it again
 
@@ -97,7 +99,8 @@ class Case(BaseModel):
     @property
     def label(self) -> str:
         """A short text for progress lines and messages."""
-        parts = [self.codec if self.direction is None else self.direction, self.mode, self.bound and str(self.bound)]
+        bound = None if self.bound is None else str(self.bound)
+        parts: list[object] = [self.codec if self.direction is None else self.direction, self.mode, bound]
         if self.tensor is not None:
             parts += [f"{self.tensor.source}:{self.tensor.tensor}", self.layout, self.dtype]
         else:
@@ -112,6 +115,7 @@ class PhaseSamples(BaseModel):
 
     samples_s: list[float]
     calls_per_sample: int = 1
+    warmup_calls: int = 0
     clock: Literal["host", "cuda_event"] = "host"
     stop_reason: str = ""  # iterations, precision, time_limit
     work_bytes: int  # bytes the GB/s of this phase is about: uncompressed bytes of the tensor
@@ -128,6 +132,8 @@ class Histogram(BaseModel):
 
     edges: list[float]
     counts: list[int]
+    below: int = 0  # errors under the first edge: violations
+    above: int = 0  # errors over the last edge: violations
     unit: str = "effective error bound"
 
 

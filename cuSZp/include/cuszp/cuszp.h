@@ -35,7 +35,7 @@ typedef enum cuszp_status {
   CUSZP_OUTPUT_TOO_SMALL = 3, /* capacity is below what this input needs; *stream_bytes then says how much */
   CUSZP_STREAM_TRUNCATED = 4, /* shorter than its metadata, or than the payload the metadata asks for */
   CUSZP_STREAM_TOO_LONG = 5,  /* bytes left over after the payload */
-  CUSZP_BAD_METADATA = 6,     /* a metadata byte no encoder writes, or a non-zero one past the last block */
+  CUSZP_BAD_METADATA = 6,     /* a byte above 31 without the outlier flag, or not 0 past the last block */
   CUSZP_OUT_OF_MEMORY = 7,
   CUSZP_CUDA_ERROR = 8
 } cuszp_status;
@@ -63,8 +63,8 @@ cuszp_status cuszp_measure_range(const void* values, cuszp_dtype dtype, uint64_t
                                  cuszp_range* range);
 
 /* The largest float32 bound eb' the quantiser may use so that every finite |x| <= max_abs comes back within
- * `bound` exactly: eb' <= (bound - 2^-22 max_abs) / (1 + 2^-23) and max_abs < 2^24 eb'. Returns 0 when there is none.
- */
+ * `bound` exactly: eb' <= (min(bound, FLT_MAX - max_abs) - 2^-22 max_abs) / (1 + 2^-23) and max_abs < 2^24 eb', with
+ * eb' <= 2^125 and 0.5 / eb' finite. Returns 0 when there is none. (FLT_MAX - max_abs keeps x' finite.) */
 float cuszp_strict_error_bound(double bound, float max_abs);
 
 /* values: n elements of dtype, any alignment, not modified. stream: `capacity` bytes owned by the caller, may not

@@ -1,12 +1,12 @@
 // Decoding of a run of blocks whose metadata has been checked: bit planes, sign, running sum, scale, round.
-// Unnamed namespace as in layout.h.
+// The including source has chosen bitplanes.h or a faster copy of it. Unnamed namespace as in layout.h.
 #ifndef CUSZP_SRC_CPU_DECODE_BLOCKS_H
 #define CUSZP_SRC_CPU_DECODE_BLOCKS_H
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
-#include "bitplanes.h"
 #include "cpu/kernels.h"
 #include "element.h"
 #include "layout.h"
@@ -14,21 +14,12 @@
 namespace cuszp {
 namespace {
 
-constexpr unsigned kRecordReach = 4 + 2 * 64;  // bytes that read_record may look at
+constexpr unsigned kReadReach = 4 + kPlanesReach;  // bytes that read_record may look at
 
-// Folded residuals (see encode_blocks.h) of a record; reads kRecordReach bytes at most.
+// Folded residuals (see encode_blocks.h) of a record.
 inline void read_record(unsigned metadata, const unsigned char* record, uint32_t word[32]) {
   const unsigned bytes = first_bytes(metadata);
-  const unsigned planes = 1 + (metadata & kRateMask);
-  const unsigned char* const plane = record + bytes;
-  unsigned char part[64];
-  for (unsigned i = 0; i < kBlock; ++i) word[i] = 0;
-  for (unsigned first = 0; first < planes; first += 16) {
-    const unsigned here = planes - first < 16 ? planes - first : 16;
-    std::memcpy(part, plane + 4 * first, sizeof part);
-    for (unsigned k = here; k < 16; ++k) std::memset(part + 4 * k, 0, 4);
-    add_sixteen_planes(part, first, word);
-  }
+  read_planes(record + bytes, 1 + (metadata & kRateMask), word);
   if (bytes != 0) {
     uint32_t magnitude;
     std::memcpy(&magnitude, record, sizeof magnitude);
@@ -37,49 +28,71 @@ inline void read_record(unsigned metadata, const unsigned char* record, uint32_t
   }
 }
 
-// Element values of a block of folded residuals.
-template <class Element, cuszp_mode mode>
-inline void scale_block(const uint32_t word[32], float error_bound, typename Element::Storage value[32]) {
-  uint32_t quantised[kBlock];
-  for (unsigned i = 0; i < kBlock; ++i) quantised[i] = ((word[i] >> 1) ^ (0u - (word[i] & 1))) + (word[i] & 1);
-  if (mode != CUSZP_MODE_FIXED) {
-    for (unsigned i = 1; i < kBlock; ++i) quantised[i] += quantised[i - 1];
+// Folded residuals of `count` blocks with records from `record` on, of a stream that ends at `end`; returns the end of
+// the records. A block without a record is left as it is.
+inline const unsigned char* read_records(const unsigned char* metadata, unsigned count, const unsigned char* record,
+                                         const unsigned char* end, uint32_t word[][kBlock]) {
+  for (unsigned b = 0; b < count; ++b) {
+    if (metadata[b] == 0) continue;
+    const unsigned bytes = record_bytes(metadata[b]);
+    if (end - record >= static_cast<ptrdiff_t>(kReadReach)) {
+      read_record(metadata[b], record, word[b]);
+    } else {
+      unsigned char whole[kReadReach] = {};
+      std::memcpy(whole, record, bytes);
+      read_record(metadata[b], whole, word[b]);
+    }
+    record += bytes;
   }
+  return record;
+}
+
+// Folded residuals become quantised values.
+template <cuszp_mode mode>
+inline void unfold_block(uint32_t word[32]) {
   for (unsigned i = 0; i < kBlock; ++i) {
-    value[i] = Element::narrow(static_cast<float>(static_cast<int32_t>(quantised[i])) * error_bound * 2.0f);
+    const uint32_t negative = 0u - (word[i] & 1);
+    word[i] = ((word[i] >> 1) ^ negative) - negative;
+  }
+  if (mode != CUSZP_MODE_FIXED) sum_up(word);
+}
+
+// Writes a whole block of quantised values as elements.
+template <class Element>
+inline void scale_block(const uint32_t quantised[32], float error_bound, unsigned char* values) {
+  for (unsigned i = 0; i < kBlock; ++i) {
+    const float value = static_cast<float>(static_cast<int32_t>(quantised[i])) * error_bound * 2.0f;
+    const typename Element::Storage stored = Element::narrow(value);
+    std::memcpy(values + i * sizeof stored, &stored, sizeof stored);
   }
 }
 
+constexpr unsigned kDecodeBatch = 16;  // blocks that pass from stage to stage together; 2 KiB of words
+
 template <class Element, cuszp_mode mode>
 void decode_blocks(const DecodeJob& job, uint64_t first, uint64_t last, const unsigned char* records,
-                          unsigned char* values) {
-  using Storage = typename Element::Storage;
-  const unsigned char* record = records;
-  for (uint64_t block = first; block < last; ++block) {
-    const uint64_t left = job.n - block * kBlock;
-    const uint64_t bytes = (left < kBlock ? left : kBlock) * sizeof(Storage);
-    unsigned char* const target = values + (block - first) * kBlock * sizeof(Storage);
-    const unsigned metadata = job.metadata[block];
-    if (metadata == 0) {
-      std::memset(target, 0, bytes);
-      continue;
+                   unsigned char* values) {
+  constexpr uint64_t kBytes = kBlock * sizeof(typename Element::Storage);
+  for (uint64_t block = first; block < last; block += kDecodeBatch) {
+    const unsigned count = static_cast<unsigned>(last - block < kDecodeBatch ? last - block : kDecodeBatch);
+    const unsigned char* const metadata = job.metadata + block;
+    uint32_t word[kDecodeBatch][kBlock];
+    records = read_records(metadata, count, records, job.end, word);
+    for (unsigned b = 0; b < count; ++b) {
+      if (metadata[b] != 0) unfold_block<mode>(word[b]);
     }
-    const unsigned length = record_bytes(metadata);
-    uint32_t word[kBlock];
-    if (job.end - record >= static_cast<ptrdiff_t>(kRecordReach)) {
-      read_record(metadata, record, word);
-    } else {
-      unsigned char whole[kRecordReach] = {};
-      std::memcpy(whole, record, length);
-      read_record(metadata, whole, word);
-    }
-    record += length;
-    Storage value[kBlock];
-    scale_block<Element, mode>(word, job.error_bound, value);
-    if (bytes == sizeof value) {
-      std::memcpy(target, value, sizeof value);
-    } else {
-      std::memcpy(target, value, bytes);
+    for (unsigned b = 0; b < count; ++b) {
+      unsigned char* const target = values + (block + b - first) * kBytes;
+      const uint64_t left = (job.n - (block + b) * kBlock) * sizeof(typename Element::Storage);
+      if (metadata[b] == 0) {
+        std::memset(target, 0, left < kBytes ? left : kBytes);
+      } else if (left < kBytes) {
+        unsigned char whole[kBytes];
+        scale_block<Element>(word[b], job.error_bound, whole);
+        std::memcpy(target, whole, left);
+      } else {
+        scale_block<Element>(word[b], job.error_bound, target);
+      }
     }
   }
 }

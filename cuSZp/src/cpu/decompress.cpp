@@ -75,8 +75,7 @@ extern "C" cuszp_status cuszp_decompress_range(const uint8_t* stream, uint64_t s
                                                uint64_t count, unsigned threads, void* values) {
   using namespace cuszp;
   if (!is_dtype(dtype) || !is_mode(mode) || !is_bound(error_bound) || first % kBlock != 0 || first > n ||
-      count > n - first || (count > 0 && values == nullptr) ||
-      (stream == nullptr && (n > 0 || stream_bytes > 0))) {
+      count > n - first || (count > 0 && values == nullptr) || (stream == nullptr && (n > 0 || stream_bytes > 0))) {
     return CUSZP_INVALID_ARGUMENT;
   }
   if (!fits_memory(n, dtype)) return CUSZP_TOO_LARGE;

@@ -1,4 +1,4 @@
-// The work done on a run of blocks, as tables of functions: one table for each instruction set.
+// The work done on a run of blocks or elements, as tables of functions: one table for each instruction set.
 #ifndef CUSZP_SRC_CPU_KERNELS_H
 #define CUSZP_SRC_CPU_KERNELS_H
 
@@ -30,17 +30,29 @@ using EncodeBlocks = uint64_t (*)(const EncodeJob& job, uint64_t first, uint64_t
 using DecodeBlocks = void (*)(const DecodeJob& job, uint64_t first, uint64_t last, const unsigned char* records,
                               unsigned char* values);
 
+// The keys (see element.h) of the smallest and largest finite values, and how many values are not finite.
+struct Extremes {
+  int32_t lowest = INT32_MAX;
+  int32_t highest = INT32_MIN;
+  uint64_t non_finite = 0;
+};
+
+// Takes `count` elements into account.
+using ScanRange = void (*)(const unsigned char* values, uint64_t count, Extremes* extremes);
+
 struct Kernels {
   EncodeBlocks encode[3][3];  // by dtype, by mode
   DecodeBlocks decode[3][3];  // by dtype, by mode
+  ScanRange scan[3];          // by dtype
 };
+
+const Kernels& baseline_kernels();
+#ifdef CUSZP_HAVE_AVX2_KERNELS
+const Kernels& avx2_kernels();
+#endif
 
 // The fastest table this processor can run.
 const Kernels& kernels();
-
-#ifdef CUSZP_HAVE_AVX2_KERNELS
-extern const Kernels kAvx2Kernels;
-#endif
 
 }  // namespace cuszp
 

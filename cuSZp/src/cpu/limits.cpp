@@ -31,7 +31,9 @@ extern "C" const char* cuszp_status_text(cuszp_status status) {
   return "unknown status";
 }
 
-extern "C" uint64_t cuszp_metadata_bytes(uint64_t n) { return cuszp::metadata_bytes(n); }
+extern "C" uint64_t cuszp_metadata_bytes(uint64_t n) {
+  return cuszp::metadata_bytes(n);
+}
 
 extern "C" uint64_t cuszp_max_compressed_bytes(uint64_t n) {
   const uint64_t blocks = cuszp::block_count(n);

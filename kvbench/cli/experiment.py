@@ -1,0 +1,167 @@
+"""Owns the steps that `baseline`, `compress` and `sweep` share: options to experiment, plan, run and printed result."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from kvbench.cli.app import EXIT_CASES_FAILED
+from kvbench.cli.console import progress, say, show
+from kvbench.cli.options import Asked
+from kvbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from kvbench.bench.context import Preparation
+    from kvbench.config import Command, Experiment
+    from kvbench.record.schema import Case
+    from kvbench.record.store import RunFolder
+
+TIGHT_REL_BOUND = 1e-4
+TABLE_SUFFIXES = {".json", ".csv"}
+
+
+def run_experiment(
+    command: Command,
+    asked: Asked,
+    *,
+    defaults: dict[str, Any] | None = None,
+    check: Callable[[tuple[Case, ...]], None] | None = None,
+) -> Preparation:
+    """Plan and run what was asked, or only show the plan; gives back what was planned.
+
+    `check` may refuse the planned cases before anything is written. Raises typer.Exit(1) where cases failed.
+    """
+    experiment = _resumed(command, asked) if asked.resume else _new(command, asked, defaults)
+    table, path = _outputs(asked)
+    from kvbench import runner
+    from kvbench.record.table import write_single_table
+
+    preparation = _with_warning(runner.prepare(experiment))
+    if check is not None:
+        check(preparation.plan.cases)
+    if asked.dry_run:
+        _show_plan(preparation)
+        return preparation
+    _require_cases(preparation)
+    folder = (
+        runner.reopen(asked.resume)[1]
+        if asked.resume
+        else runner.create(experiment, preparation, path=path, argv=["kvbench", *sys.argv[1:]])
+    )
+    for note in preparation.notes:
+        say(note)
+    with folder:
+        with progress(command) as on_progress:
+            manifest = runner.run(experiment, preparation, folder, on_progress)
+        if table is not None:
+            write_single_table(table, folder.results(), manifest.run_id)
+    for note in manifest.notes:
+        if note not in preparation.notes:
+            say(note)
+    _show_results(folder, table)
+    if manifest.cases_failed:
+        raise typer.Exit(EXIT_CASES_FAILED)
+    return preparation
+
+
+def _new(command: Command, asked: Asked, defaults: dict[str, Any] | None) -> Experiment:
+    from kvbench.config import build_experiment
+
+    return build_experiment(command, asked.fields, asked.config, defaults)
+
+
+def _resumed(command: Command, asked: Asked) -> Experiment:
+    """The experiment of an earlier run. Raises UsageError where options typed beside --resume say something else."""
+    from kvbench.config import Experiment, build_experiment
+    from kvbench.record.store import RunFolder
+
+    assert asked.resume is not None
+    manifest = RunFolder.open(asked.resume).manifest()
+    if manifest.command != command:
+        raise UsageError(f"{asked.resume} is a run of {manifest.command}: kvbench {manifest.command} --resume ...")
+    experiment = build_experiment(command, {}, defaults=manifest.experiment)
+    wanted = build_experiment(command, asked.fields, asked.config, defaults=manifest.experiment)
+    for name in Experiment.model_fields:
+        if getattr(wanted, name) != getattr(experiment, name):
+            raise UsageError(
+                f"--{name.replace('_', '-')} differs from the run to resume, whose {name} is "
+                f"{manifest.experiment.get(name)}; leave it out, or start a new run"
+            )
+    return experiment
+
+
+def _outputs(asked: Asked) -> tuple[Path | None, Path | None]:
+    """The single table and the run folder that --output names; at most one of them."""
+    output = asked.output
+    if output is None:
+        return None, None
+    if output.suffix.lower() in TABLE_SUFFIXES:
+        if not asked.dry_run:
+            from kvbench.record.table import check_single_table
+
+            check_single_table(output)
+        return output, None
+    if asked.resume:
+        raise UsageError(
+            f"--output {output}: a resumed run stays in its folder; only a .json or .csv table can be added"
+        )
+    return None, output
+
+
+def _with_warning(preparation: Preparation) -> Preparation:
+    tight = {
+        case.bound.value
+        for case in preparation.plan.cases
+        if case.bound and case.bound.kind == "rel" and case.bound.value <= TIGHT_REL_BOUND and case.dtype != "float32"
+    }
+    if not tight:
+        return preparation
+    named = ", ".join(f"{value:g}" for value in sorted(tight, reverse=True))
+    line = f"warning: rel {named} on a 16-bit cache costs more bytes than lossless codecs do; done as asked"
+    return replace(preparation, notes=(*preparation.notes, line))
+
+
+def _require_cases(preparation: Preparation) -> None:
+    if not preparation.plan.cases:
+        reasons = dict.fromkeys(skip.reason for skip in preparation.plan.skipped)
+        raise UsageError(f"nothing to run: {'; '.join(reasons) or 'no tensor was chosen'}")
+
+
+def _show_plan(preparation: Preparation) -> None:
+    from kvbench.cli.tables import plan_table
+
+    for note in preparation.notes:
+        say(note)
+    plan = preparation.plan
+    if plan.cases:
+        show(plan_table(plan))
+    for skip in plan.skipped:
+        show(f"skipped: {skip.case.label}: {skip.reason}")
+    show(f"{len(plan.cases)} cases to run, {len(plan.skipped)} skipped; nothing was run or written")
+
+
+def _show_results(folder: RunFolder, table: Path | None) -> None:
+    from kvbench.cli.tables import case_table, copy_table
+    from kvbench.report.answer import answer
+    from kvbench.report.notes import case_words, unwell
+
+    results, manifest = folder.results(), folder.manifest()
+    if manifest.command == "baseline":
+        show(copy_table(results))
+    else:
+        printed, notes = case_table(results)
+        if printed is not None:
+            show("", printed, "", *notes)
+    for line in dict.fromkeys(case_words(result) for result in unwell(results)):
+        show(line)
+    show("", " ".join(answer(manifest, results)), "")
+    show(f"run folder: {folder.path}")
+    if (folder.path / "report.html").exists():
+        show(f"report: {folder.path / 'report.html'}")
+    if table is not None:
+        show(f"table: {table}")

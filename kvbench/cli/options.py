@@ -1,0 +1,154 @@
+"""Owns the options shared by commands that run an experiment, worded once; every value stays text until validated."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def _many(*flags: str, metavar: str, help: str) -> Any:  # noqa: A002  typer's own word
+    metavar = f"{metavar}..."
+    return Annotated[list[str] | None, typer.Option(*flags, metavar=metavar, help=help)]
+
+
+def _one(*flags: str, metavar: str, help: str) -> Any:  # noqa: A002
+    return Annotated[str | None, typer.Option(*flags, metavar=metavar, help=help)]
+
+
+# By field name of Experiment.
+FIELD_OPTIONS: dict[str, Any] = {
+    "codec": _many(
+        "--codec", metavar="NAME", help="Codecs; `kvbench codecs` lists them [default: cuszp; for sweep raw too]"
+    ),
+    "mode": _many("--mode", "--encoding-mode", metavar="MODE", help="fixed, plain or outlier [default: plain]"),
+    "error_bound": _many(
+        "--error-bound", metavar="X", help="Error bounds, in the unit of --bound-kind [default: 1e-2]"
+    ),
+    "bound_kind": _many(
+        "--bound-kind",
+        "--bound",
+        metavar="KIND",
+        help="rel: fraction of max - min of a tensor; abs: the tensor's own unit; std: fraction of its standard "
+        "deviation [default: rel]",
+    ),
+    "bound_policy": _many(
+        "--bound-policy",
+        metavar="POLICY",
+        help="strict: no value may exceed the bound; compatible: the original codec's bytes, any excess counted "
+        "[default: strict]",
+    ),
+    "source": _many(
+        "--source",
+        metavar="NAME",
+        help="Named tensors: sample (a captured cache), kv, gaussian, smooth, constant, adversarial "
+        "[default: kv if a size is given, else sample]",
+    ),
+    "input": _many("--input", metavar="FILE", help="Tensor files: .npy, .npz, .safetensors."),
+    "tensor": _one("--tensor", metavar="GLOB", help="Tensors to take from a file [default: *]"),
+    "source_layout": _one(
+        "--source-layout",
+        metavar="LAYOUT",
+        help="How files store a tensor: thd (tokens, heads, head size), htd or hdt.",
+    ),
+    "layout": _many("--layout", metavar="LAYOUT", help="What the codec sees: thd, htd or hdt [default: thd]"),
+    "layers": _many("--layers", metavar="N", help="Layers to take, from 0 [default: all]"),
+    "tensor_size": _many("--tensor-size", "--tensor-sizes", metavar="N", help="Sizes in elements of --dtype."),
+    "geometry": _many(
+        "--geometry",
+        metavar="SHAPE",
+        help="Sizes in tokens: a model's name, NAME,tokens=4096, or "
+        "layers=32,heads=8,head_dim=128,dtype=bf16,tokens=4096.",
+    ),
+    "dtype": _many(
+        "--dtype",
+        metavar="TYPE",
+        help="float32, bfloat16 or float16 [default: the tensor's own; float32 for made-up ones]",
+    ),
+    "device": _one("--device", metavar="DEVICE", help="auto, cpu or cuda [default: auto]"),
+    "device_id": _one("--device-id", metavar="N", help="Which GPU, from 0 [default: 0]"),
+    "threads": _one("--threads", metavar="N", help="CPU threads; 0 means all [default: 0]"),
+    "iterations": _one(
+        "--iterations", metavar="N", help="Timed samples a phase [default: until the median is known to 2 %]"
+    ),
+    "time_limit": _one(
+        "--time-limit", metavar="SECONDS", help="Seconds of sampling a phase without --iterations [default: 0.15]"
+    ),
+    "link_gbps": _one("--link-gbps", metavar="X", help="Link speed in GB/s (1e9 bytes), for break-even [default: 25]"),
+    "baseline": _one("--baseline", metavar="RUN", help="Take the link speed from this `kvbench baseline` run."),
+    "seed": _one("--seed", metavar="N", help="Seed of made-up tensors and of statistics [default: 0]"),
+}
+
+CONFIG = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Experiment in YAML; options win over it."),
+]
+OUTPUT = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        metavar="PATH",
+        help="Run folder [default: results/<time>-<command>-<id>]; a name ending in .json or .csv is one table beside "
+        "the usual folder.",
+    ),
+]
+RESUME = Annotated[
+    Path | None,
+    typer.Option("--resume", metavar="RUN", help="Finish this interrupted run, in its folder."),
+]
+DRY_RUN = Annotated[bool, typer.Option("--dry-run", help="Show the cases and write nothing.")]
+RUN_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "config": (CONFIG, None),
+    "output": (OUTPUT, None),
+    "resume": (RESUME, None),
+    "dry_run": (DRY_RUN, False),
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one command line asked for: fields of Experiment as text (given ones only), and what to do with the run."""
+
+    fields: dict[str, Any]
+    config: Path | None
+    output: Path | None
+    resume: Path | None
+    dry_run: bool
+
+
+def experiment_options(
+    *, without: frozenset[str] = frozenset()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command every option of an experiment but those named, collected into its first parameter, an Asked.
+
+    The command's further parameters stay options of its own.
+    """
+    names = [name for name in FIELD_OPTIONS if name not in without]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+        shared = [_keyword(name, FIELD_OPTIONS[name], None) for name in names]
+        shared += [_keyword(name, annotation, default) for name, (annotation, default) in RUN_OPTIONS.items()]
+
+        @wraps(command)
+        def call(**values: Any) -> None:
+            fields = {name: values.pop(name) for name in names}
+            run = {name: values.pop(name) for name in RUN_OPTIONS}
+            command(Asked(fields={name: value for name, value in fields.items() if value is not None}, **run), **values)
+
+        signature = inspect.Signature([*own, *shared])
+        vars(call).pop("__wrapped__")
+        vars(call)["__signature__"] = signature
+        call.__annotations__ = {}
+        return call
+
+    return decorate
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

@@ -1,0 +1,73 @@
+"""Owns the columns that say which case a row of any table is about."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from kvbench.record.schema import CaseResult
+
+# Column -> type in the long table, in the order of every table.
+AXES: dict[str, str] = {
+    "run": "string",
+    "case": "string",
+    "command": "string",
+    "codec": "string",
+    "codec_params": "string",
+    "mode": "string",
+    "bound_kind": "string",
+    "error_bound": "double",
+    "bound_policy": "string",
+    "source": "string",
+    "tensor": "string",
+    "layer": "int64",
+    "kv": "string",
+    "source_layout": "string",
+    "layout": "string",
+    "dtype": "string",
+    "shape": "string",
+    "elements": "int64",
+    "raw_bytes": "int64",
+    "device": "string",
+    "direction": "string",
+    "memory": "string",
+    "threads": "int64",
+    "seed": "int64",
+}
+
+
+def axis_values(result: CaseResult, run_id: str) -> dict[str, Any]:
+    """One case's value in every column of AXES; None where an axis does not apply to it."""
+    case = result.case
+    tensor = case.tensor
+    return {
+        "run": run_id,
+        "case": result.case_id,
+        "command": case.command,
+        "codec": case.codec,
+        "codec_params": case.codec_params,
+        "mode": case.mode,
+        "bound_kind": None if case.bound is None else case.bound.kind,
+        "error_bound": None if case.bound is None else case.bound.value,
+        "bound_policy": case.codec_params.get("bound_policy"),
+        "source": None if tensor is None else tensor.source,
+        "tensor": None if tensor is None else tensor.tensor,
+        "layer": None if tensor is None else tensor.layer,
+        "kv": None if tensor is None else tensor.kv,
+        "source_layout": None if tensor is None else tensor.source_layout,
+        "layout": case.layout,
+        "dtype": case.dtype,
+        "shape": list(case.shape),
+        "elements": case.elements,
+        "raw_bytes": case.raw_bytes,
+        "device": case.device,
+        "direction": case.direction,
+        "memory": case.memory,
+        "threads": case.threads,
+        "seed": case.seed,
+    }
+
+
+def cell_text(value: object) -> object:
+    """A list or an object as JSON text, for tables whose cells are flat; everything else as it is."""
+    return json.dumps(value, sort_keys=True, allow_nan=False) if isinstance(value, (dict, list)) else value

@@ -1,0 +1,277 @@
+"""Owns the run folder: its manifest, and the journal of finished cases that survives a crash."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from pydantic import ValidationError
+
+from kvbench.errors import KvbenchError, UsageError
+from kvbench.record.files import os_reason, write_whole
+from kvbench.record.schema import SCHEMA_VERSION, CaseResult, Link, RunManifest
+
+RESULTS = Path("results")
+MANIFEST = "manifest.json"
+JOURNAL = "cases.jsonl"
+
+
+class RunFolder:
+    """One run on disk. `create` and `resume` hold the journal open and locked; `open` only reads.
+
+    The journal `cases.jsonl` takes one strict-JSON line a finished case, on disk before `append` returns. It is only
+    ever appended to, so a crash can tear no more than its last line.
+    """
+
+    def __init__(self, path: Path, journal: int | None = None) -> None:
+        self.path = path
+        self._journal = journal  # file descriptor, locked; None when only reading
+
+    @classmethod
+    def create(
+        cls,
+        path: Path | None,
+        command: str,
+        argv: Sequence[str],
+        *,
+        experiment: Mapping[str, Any],
+        seed: int = 0,
+        host: Mapping[str, Any] | None = None,
+        link: Link | None = None,
+        notes: Sequence[str] = (),
+        cases_planned: int = 0,
+    ) -> RunFolder:
+        """Make the folder (`path` exactly, or `results/<run id>` here), lock it, write the manifest as `running`.
+
+        Raises UsageError when `path` holds a run, holds anything else, or cannot be written.
+        """
+        run_id = new_run_id(command)
+        manifest = RunManifest(
+            run_id=run_id,
+            command=command,
+            argv=list(argv),
+            experiment=dict(experiment),
+            seed=seed,
+            started_at=utc_now(),
+            host=dict(host or {}),
+            link=link,
+            notes=list(notes),
+            cases_planned=cases_planned,
+        )
+        target = RESULTS / run_id if path is None else path
+        made = _make_folder(target)
+        folder = cls(target)
+        try:
+            folder._journal = _locked_journal(target, os.O_CREAT | os.O_EXCL)
+            folder.write_manifest(manifest)
+        except FileExistsError:
+            raise UsageError(_holds_a_run(target)) from None
+        except (OSError, KvbenchError) as error:
+            folder.close()
+            with suppress(OSError):
+                (target / JOURNAL).unlink(missing_ok=True)
+                for folder_made in made:
+                    folder_made.rmdir()
+            if isinstance(error, KvbenchError):
+                raise
+            raise UsageError(_not_writable(target, error)) from None
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """A run for reading: a folder, or the name of one under `results/`. Raises UsageError when it is none."""
+        for candidate in (path, RESULTS / path):
+            if (candidate / MANIFEST).is_file():
+                return cls(candidate)
+        if path.is_dir():
+            raise UsageError(f"{path} is no run: it has no {MANIFEST}; give a folder that a kvbench command made")
+        raise UsageError(f"no run at {path}; give a run folder such as {RESULTS}/<run id>")
+
+    @classmethod
+    def resume(cls, path: Path) -> RunFolder:
+        """A run to go on with: locked, and cut back to its last whole line if a crash tore the journal.
+
+        Raises UsageError when it is no run or cannot be written, or when another process is writing it.
+        """
+        found = cls.open(path).path
+        try:
+            journal = _locked_journal(found, os.O_CREAT)
+        except OSError as error:
+            raise UsageError(_not_writable(found, error)) from None
+        folder = cls(found, journal)
+        try:
+            whole_bytes = folder._read_journal()[1]
+        except BaseException:
+            folder.close()
+            raise
+        os.ftruncate(journal, whole_bytes)
+        return folder
+
+    def append(self, result: CaseResult) -> None:
+        """Add a finished case; it is on disk when this returns.
+
+        Raises KvbenchError when the disk is full or fails, with every earlier line kept; ValueError when the result
+        holds a number that strict JSON has not (NaN, infinities).
+        """
+        if self._journal is None:
+            raise RuntimeError(f"{self.path} was opened for reading")
+        # Not pydantic's own JSON, which would quietly make null of NaN and infinities.
+        line = json.dumps(result.model_dump(), allow_nan=False, separators=(",", ":"), default=str).encode() + b"\n"
+        before_bytes = os.fstat(self._journal).st_size
+        try:
+            rest = memoryview(line)
+            while rest:
+                rest = rest[os.write(self._journal, rest) :]
+            os.fsync(self._journal)
+        except BaseException as error:
+            with suppress(OSError):
+                os.ftruncate(self._journal, before_bytes)
+            if not isinstance(error, OSError):
+                raise
+            raise KvbenchError(
+                f"{os_reason(error)}: cannot write {self.path / JOURNAL}; finished cases are kept; "
+                f"make room and go on with --resume {self.path}"
+            ) from error
+
+    def results(self) -> list[CaseResult]:
+        """The last result of every case, in the order in which the cases first ended. A torn last line is left out.
+
+        Raises UsageError for a line that is damaged elsewhere, or written by a newer kvbench.
+        """
+        return list({result.case_id: result for result in self._read_journal()[0]}.values())
+
+    def manifest(self) -> RunManifest:
+        """Raises UsageError when the manifest cannot be read, or was written by a newer kvbench."""
+        path = self.path / MANIFEST
+        try:
+            return _parse(path.read_bytes(), RunManifest, str(path))
+        except OSError as error:
+            raise UsageError(f"{path}: {os_reason(error)}; give a run folder") from None
+
+    def write_manifest(self, manifest: RunManifest) -> None:
+        """Replace manifest.json as a whole. Raises like `append`, with the old one kept."""
+        text = json.dumps(manifest.model_dump(), allow_nan=False, indent=2, ensure_ascii=False, default=str)
+        write_whole(self.path / MANIFEST, text + "\n")
+
+    def close(self) -> None:
+        """Give up the lock. Reading goes on working; closing twice is fine."""
+        if self._journal is not None:
+            os.close(self._journal)
+            self._journal = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read_journal(self) -> tuple[list[CaseResult], int]:
+        """Every whole line's result, and the bytes those lines take."""
+        path = self.path / JOURNAL
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return [], 0
+        except OSError as error:
+            raise UsageError(f"{path}: {os_reason(error)}; make it readable") from None
+        results: list[CaseResult] = []
+        whole_bytes = 0
+        lines = content.splitlines(keepends=True)
+        for number, line in enumerate(lines, start=1):
+            last = number == len(lines)
+            if last and not line.endswith(b"\n"):
+                break
+            try:
+                results.append(_parse(line, CaseResult, f"{path} line {number}"))
+            except _NotThisKindError:
+                # A crash of the machine, unlike one of the process, may leave a full-length last line of zeros.
+                if last:
+                    break
+                raise
+            whole_bytes += len(line)
+        return results, whole_bytes
+
+
+class _NotThisKindError(UsageError):
+    """Bytes that are no such record."""
+
+
+_Record = TypeVar("_Record", RunManifest, CaseResult)
+
+
+def _parse(content: bytes, kind: type[_Record], place: str) -> _Record:
+    try:
+        fields = json.loads(content)
+        written = fields.get("schema_version", 0) if isinstance(fields, dict) else 0
+        if isinstance(written, int) and written > SCHEMA_VERSION:
+            raise UsageError(
+                f"{place}: schema version {written} is newer than {SCHEMA_VERSION}, which this kvbench knows; update it"
+            )
+        return kind.model_validate(fields)
+    except (ValidationError, ValueError) as error:
+        if isinstance(error, UsageError):
+            raise
+        first = error.errors()[0] if isinstance(error, ValidationError) else None
+        detail = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)
+        raise _NotThisKindError(f"{place} is damaged ({detail}); restore it or remove it") from None
+
+
+def new_run_id(command: str) -> str:
+    """`<UTC time>-<command>-<short id>`: sorts by time, unique without asking anyone."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{command}-{secrets.token_hex(3)}"
+
+
+def utc_now() -> str:
+    """Now, as every time in a record is written: UTC, ISO 8601, whole seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _make_folder(target: Path) -> list[Path]:
+    """Make `target`, which may exist if it is empty; give back the folders made, innermost first."""
+    missing = [folder for folder in (target, *target.parents) if not folder.exists()]
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        inside = next(iter(sorted(target.iterdir())), None)
+    except FileExistsError:
+        raise UsageError(f"output {target} is a file; give a new folder, or a name ending in .json or .csv") from None
+    except OSError as error:
+        raise UsageError(_not_writable(target, error)) from None
+    if (target / MANIFEST).exists() or (target / JOURNAL).exists():
+        raise UsageError(_holds_a_run(target))
+    if inside is not None:
+        raise UsageError(f"output folder {target} is not empty (it holds {inside.name}); give a new or an empty one")
+    return missing
+
+
+def _locked_journal(folder: Path, flags: int) -> int:
+    journal = os.open(folder / JOURNAL, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | flags, 0o666)
+    try:
+        fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(journal)
+        raise UsageError(f"run {folder} is being written by another process; wait until that one ends") from None
+    except OSError as error:
+        # Some network file systems have no locks; there the user's care must do.
+        if error.errno not in {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}:
+            os.close(journal)
+            raise
+    return journal
+
+
+def _holds_a_run(folder: Path) -> str:
+    return f"output folder {folder} already holds a run; give another, or finish that run with --resume {folder}"
+
+
+def _not_writable(folder: Path, error: OSError) -> str:
+    return f"output folder {folder} cannot be written: {os_reason(error)}; give another with --output"

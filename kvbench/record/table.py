@@ -1,0 +1,152 @@
+"""Owns the summary: one row a case, the ones that failed or were skipped included."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kvbench.errors import UsageError
+from kvbench.record.axes import AXES, axis_values, cell_text
+from kvbench.record.files import os_reason, write_whole
+from kvbench.record.measurements import measurements, write_measurements
+from kvbench.record.pareto import pareto_marks
+from kvbench.record.schema import METRIC_UNITS, CaseResult, PhaseSamples
+from kvbench.record.store import RunFolder
+
+__all__ = [
+    "PHASES",
+    "PHASE_COLUMNS",
+    "VERDICT_COLUMNS",
+    "check_single_table",
+    "measurements",
+    "summary_columns",
+    "summary_rows",
+    "write_single_table",
+    "write_tables",
+]
+
+# In the order of the columns; a phase that is not listed comes after these.
+PHASES = (
+    "encode_kernel",
+    "encode_call",
+    "decode_kernel",
+    "decode_call",
+    "range",
+    "d2h",
+    "d2h_wall",
+    "h2d",
+    "h2d_wall",
+    "d2d",
+    "d2d_wall",
+    "host_copy",
+)
+PHASE_COLUMNS = ("median_s", "ci_low_s", "ci_high_s", "samples", "gbps")
+VERDICT_COLUMNS = ("pareto", "status", "reason_code", "reason", "flags")
+GB = 1e9
+
+
+def summary_columns(results: Sequence[CaseResult]) -> list[str]:
+    """The columns of these results, in order: axes, metrics, verdict, then five a phase that any of them timed."""
+    timed = {phase for result in results for phase in result.phases}
+    phases = [phase for phase in PHASES if phase in timed] + sorted(timed.difference(PHASES))
+    per_phase = [f"{phase}_{column}" for phase in phases for column in PHASE_COLUMNS]
+    return [*AXES, *METRIC_UNITS, *VERDICT_COLUMNS, *per_phase]
+
+
+def summary_rows(results: Sequence[CaseResult], run_id: str) -> list[dict[str, Any]]:
+    """One row a result, every row with the columns of `summary_columns`; what is undefined is None.
+
+    `codec_params` is a dict, `shape` and `flags` are lists, `pareto` is None for a case that does not compete.
+    """
+    columns = summary_columns(results)
+    marks = pareto_marks(results)
+    return [_row(result, run_id, columns, marks.get(result.case_id)) for result in results]
+
+
+def _row(result: CaseResult, run_id: str, columns: Sequence[str], pareto: bool | None) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(columns)
+    row.update(axis_values(result, run_id))
+    row.update(result.metrics)
+    row.update(
+        pareto=pareto,
+        status=result.status,
+        reason_code=result.reason_code,
+        reason=result.reason,
+        flags=all_flags(result),
+    )
+    for phase, timed in result.phases.items():
+        row[f"{phase}_median_s"] = timed.median_s
+        row[f"{phase}_ci_low_s"] = timed.ci_low_s
+        row[f"{phase}_ci_high_s"] = timed.ci_high_s
+        row[f"{phase}_samples"] = len(timed.samples_s)
+        row[f"{phase}_gbps"] = phase_gbps(timed)
+    return row
+
+
+def all_flags(result: CaseResult) -> list[str]:
+    """The flags of the case and of its phases, each once, sorted."""
+    return sorted({*result.flags, *(flag for timed in result.phases.values() for flag in timed.flags)})
+
+
+def phase_gbps(timed: PhaseSamples) -> float | None:
+    """GB/s (1e9 bytes) at the median time, or None where the timer could not resolve it."""
+    if not timed.median_s or "unresolved" in timed.flags:
+        return None
+    return timed.work_bytes / timed.median_s / GB
+
+
+def write_tables(folder: RunFolder) -> list[Path]:
+    """Write summary.csv, summary.json and measurements.parquet from the run's own journal.
+
+    Raises KvbenchError when the disk refuses; a table that is there already is replaced as a whole.
+    """
+    results = folder.results()
+    run_id = folder.manifest().run_id
+    return [
+        write_single_table(folder.path / "summary.csv", results, run_id),
+        write_single_table(folder.path / "summary.json", results, run_id),
+        write_measurements(folder.path / "measurements.parquet", results, run_id),
+    ]
+
+
+def write_single_table(path: Path, results: Sequence[CaseResult], run_id: str) -> Path:
+    """Write the summary to one file, CSV or JSON by its ending, replacing what is there.
+
+    JSON is a list of objects, strict: null for what is undefined. In CSV it is empty, and a list or an object is JSON
+    text. Raises UsageError for another ending, KvbenchError when the disk refuses.
+    """
+    rows = summary_rows(results, run_id)
+    if path.suffix.lower() == ".json":
+        return write_whole(path, json.dumps(rows, allow_nan=False, indent=1, ensure_ascii=False) + "\n")
+    if path.suffix.lower() == ".csv":
+        return write_whole(path, _csv(summary_columns(results), rows))
+    raise UsageError(f"a table cannot be written as {path.name!r}; give a name ending in .json or .csv")
+
+
+def check_single_table(path: Path) -> None:
+    """Raise UsageError now if `write_single_table` could not write `path` later."""
+    if path.is_dir():
+        raise UsageError(f"output {path} is a folder; give a file name ending in .json or .csv that is none")
+    probe = path.with_name(f".{path.name}.probe")
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"output {path} cannot be written: {os_reason(error)}; give another with --output") from None
+
+
+def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_csv_cell(row[column]) for column in columns])
+    return text.getvalue()
+
+
+def _csv_cell(value: object) -> object:
+    return str(value).lower() if isinstance(value, bool) else cell_text(value)

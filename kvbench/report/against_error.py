@@ -1,0 +1,79 @@
+"""Owns the figure of ratio over error, with the Pareto front of every tensor ringed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kvbench.record.pareto import pareto_marks
+from kvbench.report import style
+from kvbench.report.axis import number_axis
+from kvbench.report.notes import hollow_note
+from kvbench.report.series import Grid, Line
+from kvbench.report.style import DrawnFigure
+from kvbench.report.totals import spread
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_NAME = "ratio_vs_error"
+_TITLE = "Compression ratio against error"
+_CAPTION = (
+    "NRMSE: root mean square error / (max \N{MINUS SIGN} min). Faint: one tensor at one bound; line: means over "
+    "tensors. Ringed: on its tensor's Pareto front, where no case has a higher ratio without a larger error. Up and "
+    "left is better. Horizontal: exact. A tensor without error or without range is not drawn."
+)
+
+
+def draw_ratio_against_error(folder: Path, grid: Grid, notes: Sequence[str]) -> DrawnFigure:
+    """ratio_vs_error: every tensor at every bound, and the means that belong to one bound joined."""
+    with style.figure_style(_NAME):
+        figure, all_axes = style.panels(len(grid.panels), len(grid.columns))
+        on_front = {case_id for case_id, marked in pareto_marks(grid.results).items() if marked}
+        errors: list[float] = []
+        ratios: list[float] = []
+        for axes, panel in style.in_panels(all_axes, grid):
+            for line in panel.lines:
+                for error, ratio in _draw_line(axes, line, on_front):
+                    errors.append(error)
+                    ratios.append(ratio)
+        for axes, _ in style.in_panels(all_axes, grid):
+            axes.set_xlabel("NRMSE")
+            number_axis(axes, "x", errors)
+            number_axis(axes, "y", ratios)
+        style.label_panels(all_axes, grid, "compression ratio")
+        legend = style.legend_of(all_axes)
+        caption = " ".join([_CAPTION, *hollow_note(grid)])
+        return style.save(figure, folder, _NAME, legend, title=_TITLE, caption=caption, notes=notes)
+
+
+def _draw_line(axes: Axes, line: Line, on_front: set[str]) -> list[tuple[float, float]]:
+    """Draw one line with the tensors behind it and give back the (error, ratio) pairs it spans."""
+    if not line.bounded:
+        level = spread(result.metrics.get("ratio") for result in line.points[0].results)
+        if level is None:
+            return []
+        axes.axhline(level.value, label=line.label, zorder=1.8, **style.reference_look(line.style))
+        return [(0.0, level.value)]
+    look = style.line_look(line.style)
+    means: list[tuple[float, float]] = []
+    drawn: list[tuple[float, float]] = []
+    for point in line.points:
+        pairs = [
+            (float(error), float(ratio), result.case_id in on_front)
+            for result in point.results
+            if (error := result.metrics.get("nrmse")) and (ratio := result.metrics.get("ratio"))
+        ]
+        for error, ratio, ringed in pairs:
+            axes.plot([error], [ratio], **(look | style.FAINT))
+            if ringed:
+                axes.plot([error], [ratio], **style.RING)
+        if pairs:
+            drawn += [pair[:2] for pair in pairs]
+            mean = (sum(pair[0] for pair in pairs) / len(pairs), sum(pair[1] for pair in pairs) / len(pairs))
+            means.append(mean)
+            if point.invalid:
+                axes.plot([mean[0]], [mean[1]], **(look | style.HOLLOW))
+    axes.plot([error for error, _ in means], [ratio for _, ratio in means], label=line.label, **look)
+    return drawn

@@ -1,0 +1,252 @@
+"""Owns the run: its folder, the loop over its cases, what happens when one fails, and going on with a run."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from pydantic import ValidationError
+
+from kvbench import report
+from kvbench.bench import baseline, compress
+from kvbench.bench.context import Bench, BenchContext, Preparation
+from kvbench.bench.outcome import Outcome
+from kvbench.config import Experiment
+from kvbench.errors import CaseFailed, CaseSkipped, KvbenchError, UsageError
+from kvbench.measure.sampling import StopRule
+from kvbench.record.gpu import cuda_facts
+from kvbench.record.host import host_facts
+from kvbench.record.schema import Case, CaseResult, RunManifest, RunStatus
+from kvbench.record.store import RunFolder, utc_now
+from kvbench.record.table import write_tables
+
+# A new measured command is one module with `prepare` and `run`, and one line here.
+BENCHES: dict[str, Bench] = {
+    "baseline": baseline,
+    "compress": compress,
+    "sweep": compress,
+}
+ERROR_LOG = "errors.log"
+DONE = {"ok", "invalid"}  # statuses that --resume does not try again
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Told before each case (`result` is None) and after it; `done` counts finished cases, earlier ones included."""
+
+    done: int
+    total: int
+    case: Case
+    result: CaseResult | None
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def prepare(experiment: Experiment) -> Preparation:
+    """The cases, link and notes of an experiment. Writes nothing, so it serves a dry run.
+
+    Raises UsageError or UnavailableError where the experiment cannot be run here.
+    """
+    return BENCHES[experiment.command].prepare(experiment, cuda_facts(experiment.device_id))
+
+
+def create(experiment: Experiment, preparation: Preparation, *, path: Path | None, argv: Sequence[str]) -> RunFolder:
+    """A new run folder with its manifest: `path`, or a new folder under results/ when it is None.
+
+    Raises UsageError where it cannot be written or holds something already.
+    """
+    plan = preparation.plan
+    return RunFolder.create(
+        path,
+        experiment.command,
+        argv,
+        experiment=experiment.model_dump(mode="json"),
+        seed=experiment.seed,
+        host=host_facts(),
+        link=preparation.link,
+        notes=preparation.notes,
+        cases_planned=len(plan.cases) + len(plan.skipped),
+    )
+
+
+def reopen(path: Path) -> tuple[Experiment, RunFolder]:
+    """An earlier run to go on with, and the experiment it was for. Raises UsageError where that cannot be."""
+    folder = RunFolder.resume(path)
+    try:
+        return Experiment.model_validate(folder.manifest().experiment), folder
+    except ValidationError as error:
+        folder.close()
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{path} cannot be resumed: its experiment's {place}: {first['msg'].lower()}") from None
+    except BaseException:
+        folder.close()
+        raise
+
+
+def run(
+    experiment: Experiment, preparation: Preparation, folder: RunFolder, on_progress: OnProgress | None = None
+) -> RunManifest:
+    """Run every case that the folder does not hold as done, close the manifest, write tables and plots.
+
+    A case that fails is recorded and the next one runs; its traceback goes to errors.log in the folder. A full disk
+    ends the run with KvbenchError. KeyboardInterrupt closes the manifest as `interrupted` and goes on up, its text
+    saying how to resume.
+    """
+    manifest = folder.manifest()
+    manifest.status, manifest.ended_at = "running", None
+    loop = _Loop(BENCHES[experiment.command], _context(experiment, manifest), folder, on_progress)
+    manifest.notes += loop.resume_notes()
+    try:
+        folder.write_manifest(manifest)
+        loop.run(preparation)
+        _close(folder, manifest, "finished")
+    except KeyboardInterrupt:
+        _close(folder, manifest, "interrupted")
+        done = f"{manifest.cases_done} of {manifest.cases_planned} cases are kept"
+        raise KeyboardInterrupt(
+            f"interrupted; {done}; go on with: kvbench {experiment.command} --resume {folder.path}"
+        ) from None
+    except Exception:
+        with suppress(KvbenchError):
+            _close(folder, manifest, "failed")
+        raise
+    try:
+        write_tables(folder)
+        _draw(folder, manifest)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"interrupted after the last case; all are kept; draw with: kvbench report {folder.path}"
+        ) from None
+    return manifest
+
+
+def _draw(folder: RunFolder, manifest: RunManifest) -> None:
+    """Plots come last and from the record alone, so a failure here costs a note and not the run."""
+    try:
+        report.draw(folder)
+    except KvbenchError:
+        raise
+    except Exception as error:  # noqa: BLE001  the measurements are safe and can be drawn again
+        _log(folder, "drawing", error)
+        manifest.notes.append(f"not drawn ({_one_line(error)}); `kvbench report {folder.path}` tries again")
+        folder.write_manifest(manifest)
+
+
+def _context(experiment: Experiment, manifest: RunManifest) -> BenchContext:
+    rule = StopRule(iterations=experiment.iterations, time_limit_s=experiment.time_limit)
+    return BenchContext(rule=rule, link=manifest.link, device_id=experiment.device_id)
+
+
+def _close(folder: RunFolder, manifest: RunManifest, status: RunStatus) -> None:
+    results = folder.results()
+    counts = Counter(result.status for result in results)
+    manifest.status, manifest.ended_at = status, utc_now()
+    manifest.cases_done = counts["ok"] + counts["invalid"]
+    manifest.cases_failed, manifest.cases_invalid = counts["failed"], counts["invalid"]
+    manifest.cases_skipped = counts["skipped"]
+    manifest.reasons = dict(Counter(result.reason for result in results if result.reason is not None))
+    folder.write_manifest(manifest)
+
+
+class _Loop:
+    """One pass over a plan: what is done already is left alone, everything else ends as one result a case."""
+
+    def __init__(self, bench: Bench, context: BenchContext, folder: RunFolder, on_progress: OnProgress | None) -> None:
+        self._bench = bench
+        self._context = context
+        self._folder = folder
+        self._on_progress = on_progress
+        self._earlier = {result.case_id: result.status for result in folder.results()}
+
+    def resume_notes(self) -> list[str]:
+        """A line on what an earlier start of this run left, or nothing."""
+        if not self._earlier:
+            return []
+        done = sum(status in DONE for status in self._earlier.values())
+        failed = sum(status == "failed" for status in self._earlier.values())
+        again = f"; {failed} failed ones are tried again" if failed else ""
+        return [f"resumed {utc_now()}: {done} cases were done{again}"]
+
+    def run(self, preparation: Preparation) -> None:
+        plan = preparation.plan
+        total = len(plan.cases) + len(plan.skipped)
+        for skipped in plan.skipped:
+            if self._earlier.get(skipped.case.id) != "skipped":
+                outcome = Outcome(status="skipped", reason_code=skipped.reason_code, reason=skipped.reason)
+                self._folder.append(_result(skipped.case, outcome, utc_now(), 0.0))
+        waiting = [case for case in plan.cases if self._earlier.get(case.id) not in DONE]
+        done = total - len(waiting)
+        for case in waiting:
+            self._tell(Progress(done, total, case, None))
+            result = self._run_case(case)
+            self._folder.append(result)
+            done += 1
+            self._tell(Progress(done, total, case, result))
+
+    def _tell(self, progress: Progress) -> None:
+        if self._on_progress is not None:
+            self._on_progress(progress)
+
+    def _run_case(self, case: Case) -> CaseResult:
+        started_at, start_s = utc_now(), perf_counter()
+
+        def result(outcome: Outcome) -> CaseResult:
+            return _result(case, outcome, started_at, perf_counter() - start_s)
+
+        try:
+            return result(self._bench.run(case, self._context))
+        except CaseSkipped as skip:
+            return result(Outcome(status="skipped", reason_code=skip.reason_code, reason=skip.reason))
+        except CaseFailed as failure:
+            return result(Outcome(status="failed", reason_code=failure.reason_code, reason=failure.reason))
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
+                raise KvbenchError(
+                    f"the disk is full; finished cases are kept; make room and go on with --resume {self._folder.path}"
+                ) from error
+            self._context.forget()  # after a lack of memory the next case needs what this one held
+            _log(self._folder, f"case {case.id} ({case.label})", error)
+            return result(Outcome(status="failed", reason_code=_reason_code(error), reason=_one_line(error)))
+
+
+def _log(folder: RunFolder, what: str, error: Exception) -> None:
+    text = f"{utc_now()} {what}\n{''.join(traceback.format_exception(error))}\n"
+    # The reason is in the record; a log that cannot be written must not end the run.
+    with suppress(OSError), (folder.path / ERROR_LOG).open("a", encoding="utf-8") as log:
+        log.write(text)
+
+
+def _result(case: Case, outcome: Outcome, started_at: str, elapsed_s: float) -> CaseResult:
+    return CaseResult(
+        case_id=case.id,
+        case=case,
+        status=outcome.status,
+        reason_code=outcome.reason_code,
+        reason=outcome.reason,
+        flags=outcome.flags,
+        metrics=outcome.metrics,
+        phases=outcome.phases,
+        histogram=outcome.histogram,
+        started_at=started_at,
+        elapsed_s=elapsed_s,
+    )
+
+
+def _reason_code(error: Exception) -> str:
+    # torch reports a lack of host memory as a RuntimeError that says so.
+    lacks_memory = isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
+    return "out_of_memory" if lacks_memory else "error"
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split()) or "no message"
+    return text if isinstance(error, KvbenchError) else f"{type(error).__name__}: {text}"

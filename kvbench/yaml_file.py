@@ -1,0 +1,49 @@
+"""Owns reading a YAML mapping with the line of every key, so that a message can say where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kvbench.errors import UsageError
+
+
+@dataclass(frozen=True)
+class YamlFile:
+    """The top-level keys of one file, their values and their lines, counted from 1."""
+
+    path: Path | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
+
+    def place(self, key: str) -> str:
+        """Where a key stands: `file.yaml line 7`."""
+        return f"{self.path} line {self.lines[key]}" if key in self.lines else f"{self.path or 'option'}"
+
+
+def read_yaml(path: Path) -> YamlFile:
+    """Read a file that maps field names to values.
+
+    Raises UsageError when it cannot be read, is not YAML, is not a mapping, or names a key twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except OSError as error:
+        raise UsageError(f"cannot read config {path}: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        problem = " ".join(str(error).replace('in "<unicode string>", ', "").split())
+        raise UsageError(f"config {path} is not valid YAML: {problem}") from None
+    if not isinstance(node, yaml.MappingNode) or not isinstance(values, dict):
+        raise UsageError(f"config {path} holds no mapping; write one `field: value` a line")
+    lines: dict[str, int] = {}
+    for key, _ in node.value:
+        line = key.start_mark.line + 1
+        if key.value in lines:
+            raise UsageError(f"config {path} line {line}: {key.value!r} was already given on line {lines[key.value]}")
+        lines[str(key.value)] = line
+    return YamlFile(path, {str(key): value for key, value in values.items()}, lines)

@@ -1,0 +1,162 @@
+"""Checks the arithmetic of a link by what break-even means, and where the link's speed comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvbench.bench.breakeven import GB, Transfer, link_note, resolve_link
+from kvbench.config import Experiment
+from kvbench.errors import UsageError
+from kvbench.record.schema import METRIC_UNITS, Case, CaseResult, Link, PhaseSamples
+from kvbench.record.store import RunFolder
+
+seconds = st.floats(1e-6, 10.0)
+speeds = st.floats(0.1, 1000.0)
+
+
+def link(out_gbps: float, in_gbps: float) -> Link:
+    return Link(out_gbps=out_gbps, in_gbps=in_gbps, origin="option")
+
+
+def known(value: float | None) -> float:
+    assert value is not None
+    return value
+
+
+@given(st.integers(1000, 10**10), st.floats(0.01, 0.95), seconds, seconds)
+def test_at_break_even_both_ways_take_equal_time(raw: int, share: float, encode_s: float, decode_s: float) -> None:
+    compressed = int(raw * share)
+    columns = Transfer(raw, compressed, encode_s, decode_s).metrics(link(1.0, 1.0))
+    out = known(columns["break_even_out_gbps"]) * GB
+    assert encode_s + compressed / out == pytest.approx(raw / out)
+    inward = known(columns["break_even_in_gbps"]) * GB
+    assert decode_s + compressed / inward == pytest.approx(raw / inward)
+    both = known(columns["break_even_gbps"]) * GB
+    assert encode_s + decode_s + 2 * compressed / both == pytest.approx(2 * raw / both)
+
+
+@given(st.integers(1000, 10**10), st.floats(0.01, 0.95), seconds, seconds, speeds)
+def test_below_break_even_it_is_quicker_than_raw_and_above_it_is_not(
+    raw: int, share: float, encode_s: float, decode_s: float, gbps: float
+) -> None:
+    columns = Transfer(raw, int(raw * share), encode_s, decode_s).metrics(link(gbps, gbps))
+    for way in ("", "_out", "_in"):
+        limit = known(columns[f"break_even{way}_gbps"])
+        effective = known(columns[f"effective{way}_gbps"])
+        if gbps < limit * (1 - 1e-9):
+            assert effective > gbps
+        elif gbps > limit * (1 + 1e-9):
+            assert effective < gbps
+
+
+def test_a_case_by_hand() -> None:
+    # 100 GB become 25 GB; 2 s to encode, 1 s to decode; 10 GB/s out, 5 GB/s in: 2 + 2.5 s out, 1 + 5 s in.
+    columns = Transfer(100 * 10**9, 25 * 10**9, 2.0, 1.0).metrics(link(10.0, 5.0))
+    assert columns == pytest.approx(
+        {
+            "effective_gbps": 200 / 10.5,
+            "effective_out_gbps": 100 / 4.5,
+            "effective_in_gbps": 100 / 6,
+            "break_even_gbps": 50.0,
+            "break_even_out_gbps": 37.5,
+            "break_even_in_gbps": 75.0,
+        }
+    )
+    assert set(columns) <= set(METRIC_UNITS)
+
+
+@pytest.mark.parametrize("compressed", [1000, 1001])
+def test_what_saves_no_bytes_never_pays(compressed: int) -> None:
+    columns = Transfer(1000, compressed, 1e-3, 1e-3).metrics(link(25, 25))
+    assert [columns[f"break_even{way}_gbps"] for way in ("", "_out", "_in")] == [None, None, None]
+    assert known(columns["effective_gbps"]) < 25
+
+
+def test_an_unknown_time_leaves_its_columns_undefined() -> None:
+    columns = Transfer(1000, 100, 1e-3, None).metrics(link(25, 25))
+    assert columns["effective_out_gbps"] is not None
+    assert columns["break_even_out_gbps"] is not None
+    for name in ("effective_gbps", "effective_in_gbps", "break_even_gbps", "break_even_in_gbps"):
+        assert columns[name] is None
+
+
+def experiment(**fields: object) -> Experiment:
+    return Experiment.model_validate({"command": "sweep", **fields})
+
+
+def copy_result(direction: str, elements: int, gbps: float, memory: str = "pinned", status: str = "ok") -> CaseResult:
+    case = Case.model_validate(
+        {
+            "command": "baseline",
+            "codec": "raw",
+            "elements": elements,
+            "device": "cuda",
+            "direction": direction,
+            "memory": memory,
+        }
+    )
+    median_s = case.raw_bytes / gbps / GB
+    phase = PhaseSamples(samples_s=[median_s], work_bytes=case.raw_bytes, median_s=median_s)
+    return CaseResult.model_validate(
+        {
+            "case_id": case.id,
+            "case": case,
+            "status": status,
+            "phases": {direction: phase},
+            "started_at": "2026-01-01T00:00:00Z",
+            "elapsed_s": 1.0,
+        }
+    )
+
+
+def run_of(path: Path, results: list[CaseResult]) -> Path:
+    with RunFolder.create(path, "baseline", [], experiment={}) as folder:
+        for result in results:
+            folder.append(result)
+    return path
+
+
+def test_without_a_word_the_link_is_assumed_and_says_so() -> None:
+    found = resolve_link(experiment())
+    assert (found.out_gbps, found.in_gbps, found.origin) == (25.0, 25.0, "assumed")
+    assert "assumed 25 GB/s" in link_note(found)
+
+
+def test_the_option_wins_over_the_assumption() -> None:
+    found = resolve_link(experiment(link_gbps=50))
+    assert (found.out_gbps, found.in_gbps, found.origin) == (50.0, 50.0, "option")
+    assert "50 GB/s" in link_note(found)
+
+
+def test_a_baseline_gives_its_largest_pinned_copies(tmp_path: Path) -> None:
+    run = run_of(
+        tmp_path / "run",
+        [
+            copy_result("d2h", 1 << 16, 9.0),
+            copy_result("d2h", 1 << 24, 54.0),
+            copy_result("d2h", 1 << 26, 11.0, memory="pageable"),
+            copy_result("h2d", 1 << 24, 53.0),
+            copy_result("h2d", 1 << 26, 1.0, status="failed"),
+        ],
+    )
+    found = resolve_link(experiment(baseline=run))
+    assert found.out_gbps == pytest.approx(54.0)
+    assert found.in_gbps == pytest.approx(53.0)
+    assert found.origin == "baseline"
+    assert "54 GB/s" in link_note(found)
+    assert "53 to the GPU" in link_note(found)
+
+
+def test_a_baseline_without_transfers_is_refused(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", [copy_result("d2h", 1 << 16, 9.0)])
+    with pytest.raises(UsageError, match=r"no pinned copies.*--link-gbps"):
+        resolve_link(experiment(baseline=run))
+
+
+def test_a_baseline_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nowhere"):
+        resolve_link(experiment(baseline=tmp_path / "nowhere"))
