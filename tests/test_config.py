@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import jsonschema
 import pytest
 import yaml
 
-from kvbench.bound import BOUND_KINDS
-from kvbench.config import CodecChoice, Experiment, Mode, build_experiment
+from kvbench.config import CodecChoice, Experiment, build_experiment
 from kvbench.errors import UsageError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -200,11 +199,3 @@ def test_the_schema_refuses_what_the_model_refuses(values: dict[str, Any]) -> No
 )
 def test_the_schema_takes_one_value_or_several(values: dict[str, Any]) -> None:
     jsonschema.Draft202012Validator(schema()).validate({"command": "sweep", **values})
-
-
-def test_help_texts_name_every_choice() -> None:
-    from kvbench.cli.options import FIELD_OPTIONS
-
-    for field, choices in {"mode": get_args(Mode), "bound_kind": BOUND_KINDS}.items():
-        help_text = FIELD_OPTIONS[field].__metadata__[0].help
-        assert [choice for choice in choices if choice not in help_text] == []

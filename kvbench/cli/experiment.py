@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,11 @@ from kvbench.errors import UsageError
 if TYPE_CHECKING:
     from kvbench.bench.context import Preparation
     from kvbench.config import Command, Experiment
-    from kvbench.record.schema import Case
+    from kvbench.record.schema import Case, CaseResult
     from kvbench.record.store import RunFolder
 
 TIGHT_REL_BOUND = 1e-4
+MOST_REASONS = 12
 TABLE_SUFFIXES = {".json", ".csv"}
 
 
@@ -39,13 +40,14 @@ def run_experiment(
     experiment = _resumed(command, asked) if asked.resume else _new(command, asked, defaults)
     table, path = _outputs(asked)
     from kvbench import runner
+    from kvbench.record.store import RunFolder
     from kvbench.record.table import write_single_table
 
     preparation = _with_warning(runner.prepare(experiment))
     if check is not None:
         check(preparation.plan.cases)
     if asked.dry_run:
-        _show_plan(preparation)
+        _show_plan(preparation, RunFolder.open(asked.resume).results() if asked.resume else [])
         return preparation
     _require_cases(preparation)
     folder = (
@@ -53,20 +55,26 @@ def run_experiment(
         if asked.resume
         else runner.create(experiment, preparation, path=path, argv=["kvbench", *sys.argv[1:]])
     )
+    with folder:
+        _run(experiment, preparation, folder)
+        if table is not None:
+            write_single_table(table, folder.results(), folder.manifest().run_id)
+    _show_results(folder, table)
+    if folder.manifest().cases_failed:
+        raise typer.Exit(EXIT_CASES_FAILED)
+    return preparation
+
+
+def _run(experiment: Experiment, preparation: Preparation, folder: RunFolder) -> None:
+    from kvbench import runner
+
     for note in preparation.notes:
         say(note)
-    with folder:
-        with progress(command) as on_progress:
-            manifest = runner.run(experiment, preparation, folder, on_progress)
-        if table is not None:
-            write_single_table(table, folder.results(), manifest.run_id)
+    with progress(experiment.command) as on_progress:
+        manifest = runner.run(experiment, preparation, folder, on_progress)
     for note in manifest.notes:
         if note not in preparation.notes:
             say(note)
-    _show_results(folder, table)
-    if manifest.cases_failed:
-        raise typer.Exit(EXIT_CASES_FAILED)
-    return preparation
 
 
 def _new(command: Command, asked: Asked, defaults: dict[str, Any] | None) -> Experiment:
@@ -84,8 +92,10 @@ def _resumed(command: Command, asked: Asked) -> Experiment:
     manifest = RunFolder.open(asked.resume).manifest()
     if manifest.command != command:
         raise UsageError(f"{asked.resume} is a run of {manifest.command}: kvbench {manifest.command} --resume ...")
-    experiment = build_experiment(command, {}, defaults=manifest.experiment)
-    wanted = build_experiment(command, asked.fields, asked.config, defaults=manifest.experiment)
+    defaults = Experiment(command=command).model_dump(mode="json")
+    chosen = {name: value for name, value in manifest.experiment.items() if value != defaults.get(name)}
+    experiment = build_experiment(command, chosen)
+    wanted = build_experiment(command, asked.fields, asked.config, defaults=chosen)
     for name in Experiment.model_fields:
         if getattr(wanted, name) != getattr(experiment, name):
             raise UsageError(
@@ -132,17 +142,21 @@ def _require_cases(preparation: Preparation) -> None:
         raise UsageError(f"nothing to run: {'; '.join(reasons) or 'no tensor was chosen'}")
 
 
-def _show_plan(preparation: Preparation) -> None:
+def _show_plan(preparation: Preparation, earlier: Sequence[CaseResult]) -> None:
     from kvbench.cli.tables import plan_table
+    from kvbench.runner import DONE
 
     for note in preparation.notes:
         say(note)
-    plan = preparation.plan
-    if plan.cases:
-        show(plan_table(plan))
-    for skip in plan.skipped:
+    done = {result.case_id for result in earlier if result.status in DONE}
+    waiting = [case for case in preparation.plan.cases if case.id not in done]
+    skipped = preparation.plan.skipped
+    if waiting:
+        show(plan_table(waiting))
+    for skip in skipped:
         show(f"skipped: {skip.case.label}: {skip.reason}")
-    show(f"{len(plan.cases)} cases to run, {len(plan.skipped)} skipped; nothing was run or written")
+    before = f"{len(done)} done before, " if earlier else ""
+    show(f"{before}{len(waiting)} cases to run, {len(skipped)} skipped; nothing was run or written")
 
 
 def _show_results(folder: RunFolder, table: Path | None) -> None:
@@ -152,13 +166,15 @@ def _show_results(folder: RunFolder, table: Path | None) -> None:
 
     results, manifest = folder.results(), folder.manifest()
     if manifest.command == "baseline":
-        show(copy_table(results))
+        show(copy_table([result for result in results if result.phases]))
     else:
         printed, notes = case_table(results)
         if printed is not None:
             show("", printed, "", *notes)
-    for line in dict.fromkeys(case_words(result) for result in unwell(results)):
-        show(line)
+    told = [case_words(result) for result in unwell(results)]
+    show(*told[:MOST_REASONS])
+    if len(told) > MOST_REASONS:
+        show(f"and {len(told) - MOST_REASONS} more cases that are not ok; summary.csv has all with reasons")
     show("", " ".join(answer(manifest, results)), "")
     show(f"run folder: {folder.path}")
     if (folder.path / "report.html").exists():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -135,16 +134,13 @@ def experiment_options(
         shared = [_keyword(name, FIELD_OPTIONS[name], None) for name in names]
         shared += [_keyword(name, annotation, default) for name, (annotation, default) in RUN_OPTIONS.items()]
 
-        @wraps(command)
         def call(**values: Any) -> None:
             fields = {name: values.pop(name) for name in names}
             run = {name: values.pop(name) for name in RUN_OPTIONS}
             command(Asked(fields={name: value for name, value in fields.items() if value is not None}, **run), **values)
 
-        signature = inspect.Signature([*own, *shared])
-        vars(call).pop("__wrapped__")
-        vars(call)["__signature__"] = signature
-        call.__annotations__ = {}
+        call.__name__, call.__doc__ = command.__name__, command.__doc__
+        vars(call)["__signature__"] = inspect.Signature([*own, *shared])
         return call
 
     return decorate

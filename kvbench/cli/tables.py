@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kvbench.cli.rows import Row, constant, rows_of, varying
-from kvbench.plan import Plan
 from kvbench.record.pareto import pareto_marks
-from kvbench.record.schema import CaseResult
+from kvbench.record.schema import Case, CaseResult
 from kvbench.record.table import phase_gbps
 
 if TYPE_CHECKING:
@@ -98,12 +97,13 @@ def _rows_to_print(results: Sequence[CaseResult], marks: Mapping[str, bool]) -> 
 def _remarks(row: Row) -> str:
     """What is not as usual about a row: its status, or a tensor that was not simply encoded."""
     flags = {flag for result in row.results for flag in result.flags}
-    return " ".join([*sorted({result.status for result in row.results} - {"ok"}), *sorted(flags & ENCODED_OTHERWISE)])
+    words = [*sorted({result.status for result in row.results} - {"ok"}), *sorted(flags & ENCODED_OTHERWISE)]
+    return ", ".join(words).replace("_", " ")
 
 
 def copy_table(results: Sequence[CaseResult]) -> Table:
     """The copies of `baseline`, one row each."""
-    table = _table(["copy", "memory", "threads"], ["bytes", "median us", "95 % interval us", "GB/s"], ["notes"])
+    table = _table(["copy", "memory", "threads"], ["bytes", "median us", "95 % interval", "GB/s"], ["notes"])
     for result in results:
         case = result.case
         for phase, timed in result.phases.items():
@@ -116,15 +116,15 @@ def copy_table(results: Sequence[CaseResult]) -> Table:
                 number(None if timed.median_s is None else timed.median_s * 1e6),
                 "-" if low is None or high is None else f"{number(low * 1e6)} to {number(high * 1e6)}",
                 number(phase_gbps(timed)),
-                " ".join(sorted({*timed.flags, *result.flags, *({result.status} - {"ok"})})),
+                " ".join(sorted({*timed.flags, *result.flags})),
             )
     return table
 
 
-def plan_table(plan: Plan) -> Table:
+def plan_table(cases: Sequence[Case]) -> Table:
     """The cases that would be run."""
     table = _table(["#", "case"], ["values", "bytes"], ["device"])
-    for position, case in enumerate(plan.cases, start=1):
+    for position, case in enumerate(cases, start=1):
         table.add_row(str(position), case.label, str(case.elements), str(case.raw_bytes), case.device)
     return table
 

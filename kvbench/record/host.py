@@ -74,7 +74,7 @@ def kvbench_version() -> dict[str, Any]:
     if commit is None and (root / ".git").exists() and (root / "pyproject.toml").is_file():
         commit = _git(root, "rev-parse", "HEAD")
         changes = _git(root, "status", "--porcelain", "--untracked-files=no")
-        dirty = None if changes is None else bool(changes)
+        dirty = None if commit is None or changes is None else bool(changes)
     elif commit is None:
         recorded = metadata.distribution("kvbench").read_text("direct_url.json") or ""
         found = re.search(r'"commit_id":\s*"([0-9a-f]+)"', recorded)

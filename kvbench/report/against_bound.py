@@ -149,4 +149,4 @@ def _band(axes: Axes, traced: _Traced) -> None:
 def _bars(axes: Axes, traced: _Traced) -> None:
     below = [middle - low for middle, low in zip(traced.middle, traced.low, strict=True)]
     above = [high - middle for middle, high in zip(traced.middle, traced.high, strict=True)]
-    axes.errorbar(traced.x, traced.middle, yerr=[below, above], fmt="none", ecolor=traced.look["color"], elinewidth=0.9)
+    axes.errorbar(traced.x, traced.middle, yerr=[below, above], fmt="none", color=traced.look["color"], elinewidth=0.9)

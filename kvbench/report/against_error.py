@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from kvbench.record.pareto import pareto_marks
@@ -16,6 +17,8 @@ from kvbench.report.totals import spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+_Pair = tuple[float, float]  # error, ratio
 
 _NAME = "ratio_vs_error"
 _TITLE = "Compression ratio against error"
@@ -48,7 +51,7 @@ def draw_ratio_against_error(folder: Path, grid: Grid, notes: Sequence[str]) -> 
         return style.save(figure, folder, _NAME, legend, title=_TITLE, caption=caption, notes=notes)
 
 
-def _draw_line(axes: Axes, line: Line, on_front: set[str]) -> list[tuple[float, float]]:
+def _draw_line(axes: Axes, line: Line, on_front: set[str]) -> list[_Pair]:
     """Draw one line with the tensors behind it and give back the (error, ratio) pairs it spans."""
     if not line.bounded:
         level = spread(result.metrics.get("ratio") for result in line.points[0].results)
@@ -57,23 +60,29 @@ def _draw_line(axes: Axes, line: Line, on_front: set[str]) -> list[tuple[float, 
         axes.axhline(level.value, label=line.label, zorder=1.8, **style.reference_look(line.style))
         return [(0.0, level.value)]
     look = style.line_look(line.style)
-    means: list[tuple[float, float]] = []
-    drawn: list[tuple[float, float]] = []
+    means: list[_Pair] = []
+    hollow: list[_Pair] = []
+    tensors: list[_Pair] = []
+    ringed: list[_Pair] = []
     for point in line.points:
-        pairs = [
-            (float(error), float(ratio), result.case_id in on_front)
+        pairs = {
+            result.case_id: (float(error), float(ratio))
             for result in point.results
             if (error := result.metrics.get("nrmse")) and (ratio := result.metrics.get("ratio"))
-        ]
-        for error, ratio, ringed in pairs:
-            axes.plot([error], [ratio], **(look | style.FAINT))
-            if ringed:
-                axes.plot([error], [ratio], **style.RING)
-        if pairs:
-            drawn += [pair[:2] for pair in pairs]
-            mean = (sum(pair[0] for pair in pairs) / len(pairs), sum(pair[1] for pair in pairs) / len(pairs))
-            means.append(mean)
-            if point.invalid:
-                axes.plot([mean[0]], [mean[1]], **(look | style.HOLLOW))
-    axes.plot([error for error, _ in means], [ratio for _, ratio in means], label=line.label, **look)
-    return drawn
+        }
+        if not pairs:
+            continue
+        tensors += pairs.values()
+        ringed += [pair for case_id, pair in pairs.items() if case_id in on_front]
+        means.append((fmean(error for error, _ in pairs.values()), fmean(ratio for _, ratio in pairs.values())))
+        if point.invalid:
+            hollow.append(means[-1])
+    axes.plot(*_columns(tensors), **(look | style.FAINT))
+    axes.plot(*_columns(ringed), **style.RING)
+    axes.plot(*_columns(means), label=line.label, **look)
+    axes.plot(*_columns(hollow), **(look | style.HOLLOW))
+    return tensors
+
+
+def _columns(pairs: Sequence[_Pair]) -> tuple[list[float], list[float]]:
+    return [error for error, _ in pairs], [ratio for _, ratio in pairs]

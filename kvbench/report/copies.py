@@ -76,7 +76,7 @@ def _draw_line(axes: Axes, label: str, number: int, results: Sequence[CaseResult
     x, y = [size for size, _ in found], [speed.value for _, speed in found]
     axes.plot(x, y, label=label, **look)
     bars = [[speed.value - speed.low for _, speed in found], [speed.high - speed.value for _, speed in found]]
-    axes.errorbar(x, y, yerr=bars, fmt="none", ecolor=look["color"], elinewidth=0.9)
+    axes.errorbar(x, y, yerr=bars, fmt="none", color=look["color"], elinewidth=0.9)
     unresolved = [result.case.raw_bytes for result in ordered if copy_speed(result) is None]
     if unresolved:  # an artist without points would have no extent, which the layout cannot take
         on_axis: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kvbench.bound import Bound
 from kvbench.report import style
 from kvbench.report.axis import bound_number
 from kvbench.report.series import Grid, Line, Point
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _NAME = "error_histogram"
 _TITLE = "Distribution of the error"
-_LINES_AT_MOST = 6
+_BOUNDS_AT_MOST = 6
 _ROWS_AT_MOST = 12
 _CAPTION = (
     "Signed error x \N{MINUS SIGN} x' in units of the effective error bound, all tensors of a line together. Density "
@@ -29,60 +30,71 @@ _CAPTION = (
 def draw_error_histogram(folder: Path, grid: Grid, notes: Sequence[str]) -> DrawnFigure:
     """error_histogram: a row of panels for every line of the other figures, in it one curve a bound."""
     rows = [
-        (f"{line.label}{', ' if row else ''}{row}", column, line)
-        for panels in grid.panels
-        for row, column, lines in ((panel.row, panel.column, panel.lines) for panel in panels)
-        for line in lines
+        (f"{line.label}{', ' if panel.row else ''}{panel.row}", panel.column, line)
+        for panel_row in grid.panels
+        for panel in panel_row
+        for line in panel.lines
         if any(result.histogram for point in line.points for result in point.results)
     ]
     names = list(dict.fromkeys(row for row, _, _ in rows))
-    left_out = names[_ROWS_AT_MOST:]
-    names = names[:_ROWS_AT_MOST]
+    bounds = sorted({bound for _, _, line in rows for point in line.points if (bound := _bound(point))}, key=_order)
+    shown = _evenly(bounds)
     with style.figure_style(_NAME):
-        figure, all_axes = style.panels(len(names), len(grid.columns), height=1.75)
+        figure, all_axes = style.panels(len(names[:_ROWS_AT_MOST]), len(grid.columns), height=1.75)
         for row, column, line in rows:
-            if row in names:
-                _draw_bounds(all_axes[names.index(row)][grid.columns.index(column)], line)
-        for name, axes_row in zip(names, all_axes, strict=True):
-            axes_row[0].set_ylabel("density")
+            if row in names[:_ROWS_AT_MOST]:
+                _draw_bounds(all_axes[names.index(row)][grid.columns.index(column)], line, shown)
+        for name, axes_row in zip(names, all_axes, strict=False):
             for column, axes in zip(grid.columns, axes_row, strict=True):
                 axes.set_title(f"{column} \N{MIDDLE DOT} {name}")
                 axes.set_visible(bool(axes.has_data()))
                 axes.set_xlim(-1.05, 1.05)
                 axes.set_xticks([-1, -0.5, 0, 0.5, 1])
                 axes.set_ylim(bottom=0)
-        for axes in all_axes[-1]:
-            axes.set_xlabel("error / effective bound")
-        unseen = [f"{len(left_out)} more lines are not drawn: {', '.join(left_out)}."] if left_out else []
+                axes.set_xlabel("error / effective bound")
+        style.label_edges(all_axes, "density", [_NAME] * len(all_axes))
+        caption = " ".join([_CAPTION, *_left_out(names[_ROWS_AT_MOST:], len(bounds) - len(shown))])
         legend = style.legend_of(all_axes)
-        caption = " ".join([_CAPTION, *unseen])
         return style.save(figure, folder, _NAME, legend, title=_TITLE, caption=caption, notes=notes)
 
 
-def _draw_bounds(axes: Axes, line: Line) -> None:
+def _left_out(names: Sequence[str], bounds: int) -> list[str]:
+    sentences = [f"{len(names)} more lines are not drawn: {', '.join(names)}."] if names else []
+    return [*sentences, f"{bounds} more bounds are not drawn."] if bounds else sentences
+
+
+def _bound(point: Point) -> Bound | None:
+    return point.results[0].case.bound
+
+
+def _order(bound: Bound) -> tuple[str, float]:
+    return bound.kind, bound.value
+
+
+def _evenly(bounds: Sequence[Bound]) -> list[Bound]:
+    """All bounds, or as many as one panel can show, evenly chosen with both ends."""
+    if len(bounds) <= _BOUNDS_AT_MOST:
+        return list(bounds)
+    return [bounds[round(at * (len(bounds) - 1) / (_BOUNDS_AT_MOST - 1))] for at in range(_BOUNDS_AT_MOST)]
+
+
+def _draw_bounds(axes: Axes, line: Line, shown: Sequence[Bound]) -> None:
     beyond = 0
-    for number, point in enumerate(_chosen(line.points)):
+    for point in line.points:
+        bound = _bound(point)
+        if bound is None or bound not in shown:
+            continue
+        look = style.line_look(shown.index(bound))
+        drawn = {"color": look["color"], "linestyle": look["linestyle"], "linewidth": 1.2}
         for edges, (counts, outside) in _summed(point).items():
             beyond += outside
             whole = sum(counts) + outside
-            if not whole:
-                continue
-            widths = [high - low for low, high in pairwise(edges)]
-            density = [2 * count / whole / width for count, width in zip(counts, widths, strict=True)]
-            look = style.line_look(number)
-            label = "no bound" if point.bound is None else f"bound {bound_number(point.bound)}"
-            axes.stairs(
-                density, list(edges), color=look["color"], linestyle=look["linestyle"], linewidth=1.2, label=label
-            )
+            if whole:
+                widths = [high - low for low, high in pairwise(edges)]
+                density = [2 * count / whole / width for count, width in zip(counts, widths, strict=True)]
+                axes.stairs(density, list(edges), label=f"bound {bound.kind} {bound_number(bound.value)}", **drawn)
     if beyond:
         axes.text(0.98, 0.95, f"{beyond} beyond the bound", transform=axes.transAxes, ha="right", va="top", fontsize=7)
-
-
-def _chosen(points: Sequence[Point]) -> list[Point]:
-    """All points, or as many as one panel can show, evenly chosen with both ends."""
-    if len(points) <= _LINES_AT_MOST:
-        return list(points)
-    return [points[round(at * (len(points) - 1) / (_LINES_AT_MOST - 1))] for at in range(_LINES_AT_MOST)]
 
 
 def _summed(point: Point) -> dict[tuple[float, ...], tuple[list[int], int]]:

@@ -131,16 +131,27 @@ def in_panels(all_axes: Sequence[Sequence[Axes]], grid: Grid) -> Iterator[tuple[
 
 
 def label_panels(all_axes: Sequence[Sequence[Axes]], grid: Grid, y_label: str) -> None:
-    """Title every panel with K or V and its row's words; name y at the left and x under the last row of its kind."""
-    kinds = [row[0].bound_kind for row in grid.panels]
+    """Title every panel with K or V and its row's words, hide the empty ones, and name the axes at the edges."""
     for axes, panel in in_panels(all_axes, grid):
         axes.set_visible(bool(panel.lines))
         axes.set_title(f"{panel.column} \N{MIDDLE DOT} {panel.row}" if panel.row else panel.column)
+    label_edges(all_axes, y_label, [row[0].bound_kind for row in grid.panels])
+
+
+def label_edges(all_axes: Sequence[Sequence[Axes]], y_label: str, x_axes: Sequence[object]) -> None:
+    """Name y at the first visible panel of every row, and keep the name of x only where no panel below repeats it.
+
+    `x_axes` tells for every row which x axis it has.
+    """
     for number, axes_row in enumerate(all_axes):
-        axes_row[0].set_ylabel(y_label)
-        if number + 1 < len(kinds) and kinds[number + 1] == kinds[number]:
-            for axes in axes_row:
-                axes.set_xlabel("")
+        visible = [axes for axes in axes_row if axes.get_visible()]
+        if visible:
+            visible[0].set_ylabel(y_label)
+            visible[0].tick_params(labelleft=True)
+        if number + 1 < len(x_axes) and x_axes[number + 1] == x_axes[number]:
+            for axes, below in zip(axes_row, all_axes[number + 1], strict=True):
+                if below.get_visible():
+                    axes.set_xlabel("")
 
 
 def legend_of(all_axes: Sequence[Sequence[Axes]]) -> dict[str, Any]:
@@ -189,7 +200,11 @@ def _surround(figure: Figure, title: str, legend: dict[str, Any], notes: Sequenc
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
     if legend:
         figure.legend(
-            legend.values(), legend.keys(), loc="upper center", ncols=columns, bbox_to_anchor=(0.5, bottom + 0.01)
+            legend.values(),
+            legend.keys(),
+            loc="upper center",
+            ncols=columns,
+            bbox_to_anchor=(0.5, bottom + 0.03 / total),
         )
     foot: dict[str, Any] = {"fontsize": NOTE_SIZE, "color": MUTED, "va": "bottom", "ha": "left", "linespacing": 1.35}
     figure.text(0.012, 0.05 / total, "\n".join(lines), **foot)

@@ -121,7 +121,7 @@ def test_a_tensor_stored_raw_is_shown_as_such(capsys: pytest.CaptureFixture[str]
     [result] = run_of(*line.split(), *QUICK).results()
     assert result.metrics["violations"] == 0
     assert "stored_raw" in result.flags
-    assert "stored_raw" in capsys.readouterr().out
+    assert "stored raw" in capsys.readouterr().out
 
 
 def test_failed_cases_make_the_exit_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -183,11 +183,18 @@ def test_codecs_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 # Resuming.
 
 
-def test_resume_takes_the_experiment_from_the_run_and_keeps_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_takes_the_experiment_from_the_run_and_keeps_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
     args = ["sweep", *SMALL, "--error-bound", "0.1", "0.01", "0.001"]
     run = run_of(*args)
     whole = Path("run/cases.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-    Path("run/cases.jsonl").write_text("".join(whole[:3]) + whole[3][:40], encoding="utf-8")
+    torn = "".join(whole[:3]) + whole[3][:40]
+    Path("run/cases.jsonl").write_text(torn, encoding="utf-8")
+    capsys.readouterr()
+    assert app.run(["sweep", "--resume", "run", "--dry-run"]) == 0
+    printed = capsys.readouterr()
+    assert f"3 done before, {len(whole) - 3} cases to run, 0 skipped" in printed.out
+    assert "--device-id" not in printed.err
+    assert Path("run/cases.jsonl").read_text(encoding="utf-8") == torn
     assert app.run(["sweep", "--resume", "run", "--error-bound", "1e-1", "1e-2", "1e-3"]) == 0
     assert Path("run/cases.jsonl").read_text(encoding="utf-8").startswith("".join(whole[:3]))
     assert [result.case_id for result in run.results()] == [

@@ -27,7 +27,8 @@ def test_ctrl_c_keeps_finished_cases_and_resume_does_the_rest(tmp_path: Path) ->
     journal = tmp_path / "run" / "cases.jsonl"
     try:
         deadline = time.monotonic() + 60
-        while not (journal.exists() and journal.stat().st_size) and time.monotonic() < deadline:
+        # Two lines, as the signal may come while the second is being written, which then is taken back.
+        while not (journal.exists() and journal.read_bytes().count(b"\n") >= 2) and time.monotonic() < deadline:
             time.sleep(0.01)
         started.send_signal(signal.SIGINT)
         _, messages = started.communicate(timeout=30)

@@ -107,9 +107,11 @@ def test_the_commit_of_a_checkout_and_its_changes(tmp_path, monkeypatch):
     monkeypatch.delenv("KVBENCH_COMMIT", raising=False)
     (tmp_path / "pyproject.toml").write_text("")
     identity = ["-c", "user.name=n", "-c", "user.email=e@e"]
-    for arguments in (["init", "-q"], ["add", "."], [*identity, "commit", "-q", "-m", "first"]):
-        subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True)
     monkeypatch.setattr(host, "__file__", str(tmp_path / "kvbench" / "record" / "host.py"))
+    subprocess.run(["git", "-C", str(tmp_path), "init", "-q"], check=True)
+    assert (kvbench_version()["commit"], kvbench_version()["dirty"]) == (None, None)
+    for arguments in (["add", "."], [*identity, "commit", "-q", "-m", "first"]):
+        subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True)
     clean = kvbench_version()
     assert len(clean["commit"]) == 40
     assert clean["dirty"] is False

@@ -1,0 +1,59 @@
+"""Tests of `kvbench report` and `kvbench env`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from fake_run import codec_case, finished, make_run, tensor
+
+from kvbench.cli.app import run
+
+MADE = ["summary.csv", "summary.json", "measurements.parquet"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    spec = tensor(0, "k", source="/home/someone/cache.safetensors")
+    return make_run(tmp_path / "results" / "a-run", [finished(codec_case(spec))])
+
+
+def test_report_makes_everything_again_and_prints_the_paths(folder, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert run(["report", "a-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "It pays over links slower than" in printed
+    paths = [line for line in printed.splitlines() if line.startswith("results/a-run/")]
+    assert [path.rpartition("/")[2] for path in (paths[0], paths[1], paths[2], paths[-1])] == [*MADE, "report.html"]
+    assert all((tmp_path / path).is_file() for path in paths)
+
+
+def test_report_of_what_is_no_run_is_one_line(tmp_path, capsys):
+    for place in (tmp_path, tmp_path / "nowhere"):
+        assert run(["report", str(place)]) == 2
+        error = capsys.readouterr().err
+        assert len(error.splitlines()) == 1
+        assert str(place) in error
+
+
+def test_publish_leaves_the_run_alone_and_scrubs_the_copy(folder, tmp_path, capsys):
+    before = sorted(path.name for path in folder.path.iterdir())
+    assert run(["report", str(folder.path), "--publish", str(tmp_path / "reference" / "x")]) == 0
+    assert sorted(path.name for path in folder.path.iterdir()) == before
+    for name in ("manifest.json", "cases.jsonl", "summary.csv", "report.html"):
+        text = (tmp_path / "reference" / "x" / name).read_text()
+        assert "/home/someone" not in text
+        assert "fakehost" not in text
+
+
+def test_env_shows_the_machine(capsys):
+    assert run(["env"]) == 0
+    shown = capsys.readouterr().out
+    assert "cores_usable" in shown
+    assert "kvbench.version" in shown
+
+
+def test_env_as_json_is_strict(capsys):
+    assert run(["env", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out, parse_constant=lambda word: pytest.fail(word))
+    assert facts["cuda"] in {"available", "unavailable"}
