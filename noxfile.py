@@ -15,7 +15,7 @@ TORCH = os.environ.get("KVBENCH_TORCH", "torch==2.13.0")
 PROJECT = nox.project.load_toml("pyproject.toml")
 
 
-def _groups(*names: str) -> list[str]:
+def _groups(*names: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PROJECT, *names)
 
 

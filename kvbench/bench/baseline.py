@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from kvbench.bench.context import BenchContext, Preparation
-from kvbench.bench.device import device_notes, require_cuda
+from kvbench.bench.device import busy_notes, device_notes, require_cuda, require_memory
 from kvbench.bench.outcome import Outcome
 from kvbench.config import Experiment
 from kvbench.errors import CaseFailed
@@ -37,6 +37,7 @@ def prepare(experiment: Experiment, cuda: CudaFacts | str) -> Preparation:
     plan = cases(experiment, cuda)
     notes = [
         *device_notes(experiment, cuda, plan.cases),
+        *busy_notes(),
         "GB/s: 1e9 bytes a second; a copy of N bytes counts N, reads and writes are not added up",
     ]
     if any(case.device == "cpu" for case in plan.cases):
@@ -98,6 +99,7 @@ def run(case: Case, context: BenchContext) -> Outcome:
     until the bytes are there. A host copy has one.
     """
     assert case.direction is not None
+    require_memory(2 * case.raw_bytes)
     outcome = Outcome()
     clocks = context.clocks(case)
     with _torch_threads(case.threads):

@@ -9,7 +9,7 @@ import torch
 
 from kvbench.bench.breakeven import Transfer, link_note, resolve_link
 from kvbench.bench.context import BenchContext, Preparation
-from kvbench.bench.device import device_notes, require_cuda
+from kvbench.bench.device import busy_notes, device_notes, require_cuda, require_memory
 from kvbench.bench.outcome import Outcome
 from kvbench.bench.verify import Checked, check
 from kvbench.codecs import registry as codecs
@@ -21,6 +21,8 @@ from kvbench.record.schema import Case, PhaseSamples
 from kvbench.tensors import registry as tensors
 from kvbench.tensors.base import KVView
 
+COPIES = 4  # of the tensor that a case holds at most, see run
+
 
 def prepare(experiment: Experiment, cuda: CudaFacts | str) -> Preparation:
     """The cases of every tensor, codec, mode, bound, dtype and layout asked for.
@@ -30,7 +32,7 @@ def prepare(experiment: Experiment, cuda: CudaFacts | str) -> Preparation:
     require_cuda(experiment, cuda)
     link = resolve_link(experiment)
     plan = expand(experiment, tensors.specs(experiment), partial(codecs.facts, device=experiment.device))
-    notes = [*device_notes(experiment, cuda, plan.cases), link_note(link)]
+    notes = [*device_notes(experiment, cuda, plan.cases), *busy_notes(), link_note(link)]
     if any(case.bound is not None and case.bound.kind == "rel" for case in plan.cases):
         notes.append("bound rel: a fraction of max - min of each tensor")
     return Preparation(plan, link, tuple(notes))
@@ -42,6 +44,7 @@ def run(case: Case, context: BenchContext) -> Outcome:
     Memory beside the tensor: `out` of the codec's capacity, of which only what is written takes room, one decoded
     tensor, and small pieces. Raises CaseFailed where decoding is incomplete or contradicts itself.
     """
+    require_memory(COPIES * case.raw_bytes)
     view = context.view(case)
     threads = {} if case.threads is None else {"threads": case.threads}
     codec = codecs.make(case.codec, {**case.codec_params, **threads})

@@ -104,7 +104,7 @@ def run(args: list[str]) -> int:
     except typer.Exit as done:
         return done.exit_code
     except KeyboardInterrupt as interrupt:
-        typer.echo(f"kvbench: {interrupt or 'interrupted'}", err=True)
+        typer.echo(f"kvbench: {str(interrupt) or 'interrupted'}", err=True)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone; without this the interpreter complains while it closes stdout.

@@ -73,12 +73,18 @@ def draw_effective_speed(folder: Path, grid: Grid, link: Link, notes: Sequence[s
         f"other. Link: {link_words(link)}. All tensors of a point together; {_BARS}. Above the dotted line "
         "compression pays. GB = 1e9 bytes.",
         axis_label="effective GB/s",
-        value=lambda point: None if (sums := total(point.results)) is None else sums.effective_gbps(link),
+        value=lambda point: _effective(point, link),
         show_spread=_bars,
         level=raw,
         level_label=f"link, nothing compressed: {raw:.3g} GB/s",
     )
     return _draw(folder, grid, plot, notes)
+
+
+def _effective(point: Point, link: Link) -> Interval | None:
+    """None also where nothing is compressed: that is the dotted line, without the copy such a codec makes."""
+    sums = total(point.results)
+    return None if sums is None or sums.compressed_bytes == sums.raw_bytes else sums.effective_gbps(link)
 
 
 def draw_break_even(folder: Path, grid: Grid, link: Link, notes: Sequence[str]) -> DrawnFigure:
