@@ -29,8 +29,9 @@ inline void check(PyObject* codec_error, cuszp_status status) {
   throw py::error_already_set();
 }
 
-// Adds the dictionaries MODES and DTYPES: names to the numbers of the C interface.
+// Adds the dictionaries MODES and DTYPES, names to the numbers of the C interface, and the texts of a status.
 inline void add_constants(py::module_& module) {
+  module.def("status_text", [](int status) { return cuszp_status_text(static_cast<cuszp_status>(status)); });
   py::dict modes, dtypes;
   modes["fixed"] = static_cast<int>(CUSZP_MODE_FIXED);
   modes["plain"] = static_cast<int>(CUSZP_MODE_PLAIN);

@@ -146,12 +146,12 @@ class Experiment(BaseModel):
     geometry: OneOrMany[Annotated[str, AfterValidator(_known_geometry)]] = ()
     device: Device = "auto"
     device_id: Whole = Field(default=0, ge=0)
-    threads: Whole = Field(default=0, ge=0, description="CPU threads; 0 means all")
+    threads: Whole = Field(default=0, ge=0, le=1024, description="CPU threads; 0 means all")
     iterations: Whole | None = Field(default=None, gt=0, description="samples a phase; None stops by precision or time")
     time_limit: Real = Field(default=0.15, gt=0, allow_inf_nan=False, description="seconds a phase without iterations")
     link_gbps: Real | None = Field(default=None, gt=0, allow_inf_nan=False, description="link speed, GB/s (1e9 bytes)")
     baseline: Path | None = Field(default=None, description="run folder of `kvbench baseline` whose link speed to use")
-    seed: Whole = Field(default=0, ge=0)
+    seed: Whole = Field(default=0, ge=0, lt=2**63)  # a 64-bit column holds it
 
     @field_validator("codec", "mode", "bound_kind", "error_bound", "bound_policy", "layout", mode="after")
     @classmethod

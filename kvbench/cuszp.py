@@ -68,12 +68,15 @@ def compress(
         threads: 0 means one a core. The bytes do not depend on it.
 
     Returns:
-        bytes for a NumPy array, a uint8 tensor of shape [stream bytes] for a torch tensor.
+        bytes for a NumPy array; for a torch tensor a uint8 tensor of shape [stream bytes] on the same device. A CUDA
+        tensor is coded on its device's current stream, and the call waits for the length.
 
     Raises:
         UsageError: the type, bound, mode, thread count or device cannot be used.
     """
     bound, mode_number, thread_count = _bound(error_bound), _mode(mode), _threads(threads)
+    if _is_tensor(values) and values.is_cuda:
+        return _compress_on_gpu(values, bound, mode)
     _memory, address, n, dtype = _dense(values)  # held here until the call is over
     buffer = np.empty(_cpu.max_compressed_bytes(n), np.uint8)
     size = _cpu.compress(address, dtype, n, bound, mode_number, thread_count, buffer.ctypes.data, buffer.size)
@@ -111,18 +114,16 @@ def decompress(
         threads: 0 means one a core.
 
     Returns:
-        An array, or a tensor where the stream is a tensor.
+        An array, or a tensor on the stream's device where the stream is a tensor.
 
     Raises:
         UsageError: an argument cannot be used, or the stream is not one of n elements in this mode.
     """
     bound, mode_number, thread_count, count = _bound(error_bound), _mode(mode), _threads(threads), _count(n)
+    if _is_tensor(stream) and stream.is_cuda:
+        return _decompress_on_gpu(stream, count, bound, mode)
     data = _stream_bytes(stream)
-    if data.size < _cpu.metadata_bytes(count):  # seen before n elements are allocated
-        raise UsageError(
-            f"a stream of {data.size} bytes cannot hold n = {count} elements: "
-            f"their metadata alone takes {_cpu.metadata_bytes(count)}; check n, or the stream is cut"
-        )
+    _need_metadata(data.size, count)
     values = np.empty(count, np.float32)
     float32 = _cpu.DTYPES["float32"]
     try:
@@ -130,11 +131,57 @@ def decompress(
             data.ctypes.data, data.size, count, bound, mode_number, float32, thread_count, values.ctypes.data
         )
     except _cpu.CodecError as error:
-        raise UsageError(
-            f"these {data.size} bytes are no stream of n = {count} elements in mode {mode} ({error.args[1]}): "
-            "check n and mode, or the stream is damaged"
-        ) from error
+        raise _no_stream(data.size, count, mode, error) from error
     return _tensor_of(values) if _is_tensor(stream) else values
+
+
+def _compress_on_gpu(values: torch.Tensor, bound: float, mode: str) -> torch.Tensor:
+    cuda = _cuda_calls(values, "values")
+    _dtype(str(values.dtype).removeprefix("torch."))
+    source = values.detach().resolve_neg().contiguous().reshape(-1)
+    room = source.new_empty(_cpu.max_compressed_bytes(source.numel()), dtype=sys.modules["torch"].uint8)
+    length: int = cuda.compress(source, bound, mode, room)
+    return room[:length].clone()
+
+
+def _decompress_on_gpu(stream: torch.Tensor, n: int, bound: float, mode: str) -> torch.Tensor:
+    cuda = _cuda_calls(stream, "stream")
+    torch_module = sys.modules["torch"]
+    if stream.dtype != torch_module.uint8:
+        raise UsageError(f"a stream of dtype {stream.dtype} cannot be decoded: give its bytes as uint8")
+    data = stream.detach().contiguous().reshape(-1)
+    _need_metadata(data.numel(), n)
+    values: torch.Tensor = data.new_empty(n, dtype=torch_module.float32)
+    try:
+        cuda.decompress(data, n, bound, mode, values)
+    except _cpu.CodecError as error:
+        raise _no_stream(data.numel(), n, mode, error) from error
+    return values
+
+
+def _cuda_calls(tensor: torch.Tensor, name: str) -> Any:
+    problem = _ext.cuda_problem()
+    if problem is not None:
+        raise UsageError(f"{name} on {tensor.device} cannot be coded there ({problem}); move them with .cpu()")
+    from kvbench import cuszp_cuda
+
+    return cuszp_cuda
+
+
+def _need_metadata(stream_bytes: int, n: int) -> None:
+    """Refuse a stream that is too short for n elements before n elements are allocated."""
+    if stream_bytes < _cpu.metadata_bytes(n):
+        raise UsageError(
+            f"a stream of {stream_bytes} bytes cannot hold n = {n} elements: "
+            f"their metadata alone takes {_cpu.metadata_bytes(n)}; check n, or the stream is cut"
+        )
+
+
+def _no_stream(stream_bytes: int, n: int, mode: str, error: Exception) -> UsageError:
+    return UsageError(
+        f"these {stream_bytes} bytes are no stream of n = {n} elements in mode {mode} ({error.args[1]}): "
+        "check n and mode, or the stream is damaged"
+    )
 
 
 def _is_tensor(value: object) -> TypeGuard[torch.Tensor]:
@@ -162,7 +209,7 @@ def _dense(values: object) -> tuple[object, int, int, int]:
 
 def _on_cpu(tensor: torch.Tensor, name: str) -> torch.Tensor:
     if tensor.device.type != "cpu":
-        raise UsageError(f"{name} on {tensor.device}: this build codes on the CPU only; move them with .cpu()")
+        raise UsageError(f"{name} on {tensor.device}: give host or CUDA memory; move them with .cpu()")
     if tensor.layout != sys.modules["torch"].strided:
         raise UsageError(f"{name} of layout {tensor.layout}: give a dense tensor (.to_dense())")
     return tensor
@@ -191,7 +238,7 @@ def _bound(error_bound: SupportsFloat) -> float:
     """The bound as float32, the only form the format knows."""
     try:
         bound = c_float(float(error_bound)).value
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UsageError(f"error_bound {error_bound!r} is not a number: give a positive float") from None
     if not (math.isfinite(bound) and bound > 0.0):
         as_float32 = "" if bound == float(error_bound) or math.isnan(bound) else f" ({bound} as float32)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shlex
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -113,7 +114,7 @@ def run(
         _close(folder, manifest, "interrupted")
         done = f"{manifest.cases_done} of {manifest.cases_planned} cases are kept"
         raise KeyboardInterrupt(
-            f"interrupted; {done}; go on with: kvbench {experiment.command} --resume {folder.path}"
+            f"interrupted; {done}; go on with: kvbench {experiment.command} --resume {shlex.quote(str(folder.path))}"
         ) from None
     except Exception:
         with suppress(KvbenchError):
@@ -124,7 +125,7 @@ def run(
         _draw(folder, manifest)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"interrupted after the last case; all are kept; draw with: kvbench report {folder.path}"
+            f"interrupted after the last case; all are kept; draw with: kvbench report {shlex.quote(str(folder.path))}"
         ) from None
     return manifest
 
@@ -137,7 +138,9 @@ def _draw(folder: RunFolder, manifest: RunManifest) -> None:
         raise
     except Exception as error:  # noqa: BLE001  the measurements are safe and can be drawn again
         _log(folder, "drawing", error)
-        manifest.notes.append(f"not drawn ({_one_line(error)}); `kvbench report {folder.path}` tries again")
+        manifest.notes.append(
+            f"not drawn ({_one_line(error)}); `kvbench report {shlex.quote(str(folder.path))}` tries again"
+        )
         folder.write_manifest(manifest)
 
 
@@ -211,7 +214,8 @@ class _Loop:
         except Exception as error:
             if isinstance(error, OSError) and error.errno in DISK_FULL:
                 raise KvbenchError(
-                    f"the disk is full; finished cases are kept; make room and go on with --resume {self._folder.path}"
+                    "the disk is full; finished cases are kept; "
+                    f"make room and go on with --resume {shlex.quote(str(self._folder.path))}"
                 ) from error
             self._context.forget()  # after a lack of memory the next case needs what this one held
             _log(self._folder, f"case {case.id} ({case.label})", error)

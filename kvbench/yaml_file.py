@@ -35,15 +35,34 @@ def read_yaml(path: Path) -> YamlFile:
         values = yaml.safe_load(text)
     except OSError as error:
         raise UsageError(f"cannot read config {path}: {error.strerror}") from None
+    except RecursionError:
+        raise UsageError(f"config {path} nests too deep; write one `field: value` a line") from None
     except (yaml.YAMLError, ValueError) as error:
         problem = " ".join(str(error).replace('in "<unicode string>", ', "").split())
         raise UsageError(f"config {path} is not valid YAML: {problem}") from None
     if not isinstance(node, yaml.MappingNode) or not isinstance(values, dict):
         raise UsageError(f"config {path} holds no mapping; write one `field: value` a line")
-    lines: dict[str, int] = {}
-    for key, _ in node.value:
-        line = key.start_mark.line + 1
-        if key.value in lines:
-            raise UsageError(f"config {path} line {line}: {key.value!r} was already given on line {lines[key.value]}")
-        lines[str(key.value)] = line
+    _refuse_repeats(node, path)
+    lines = {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
     return YamlFile(path, {str(key): value for key, value in values.items()}, lines)
+
+
+def _refuse_repeats(top: yaml.MappingNode, path: Path) -> None:
+    """Raise UsageError where a mapping, at any depth, names a key twice: YAML would silently take the last."""
+    waiting: list[yaml.Node] = [top]
+    seen: set[int] = set()  # an anchor may stand in many places, inside itself too
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+            continue
+        seen.add(id(node))
+        if not isinstance(node, yaml.MappingNode):
+            waiting += node.value
+            continue
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            line, name = key.start_mark.line + 1, str(key.value)
+            if name in lines:
+                raise UsageError(f"config {path} line {line}: {name!r} was already given on line {lines[name]}")
+            lines[name] = line
+            waiting.append(value)

@@ -195,3 +195,17 @@ def test_invalid_arguments(mode: int, dtype: int, bound: float) -> None:
         _cpu.decompress(0, 0, 0, bound, mode, dtype, 1, 0)
     with pytest.raises(_cpu.CodecError, match="invalid"):
         _cpu.compress(0, 0, 1, 1.0, 0, 1, 0, 0)
+
+
+@pytest.mark.slow
+def test_more_than_2_to_the_31_elements() -> None:
+    """The untouched middle of the input is one page of zeros to the system, and only the tail is decoded."""
+    n = 2**31 + 100_037
+    values = np.zeros(n, np.float16)
+    values[:50], values[-1000:] = 3, np.arange(1000)
+    stream = np.empty(_cpu.metadata_bytes(n) + 40 * 128, np.uint8)
+    size = _cpu.compress(values.ctypes.data, FLOAT16, n, 0.25, 1, 2, stream.ctypes.data, stream.size)
+    first = (n - 1000) // 32 * 32
+    tail = np.empty(n - first, np.float16)
+    _cpu.decompress_range(stream.ctypes.data, size, n, 0.25, 1, FLOAT16, first, tail.size, 2, tail.ctypes.data)
+    np.testing.assert_array_equal(tail, values[first:])

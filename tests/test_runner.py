@@ -236,10 +236,10 @@ def test_progress_is_told_before_and_after_each_case(bench: FakeBench, tmp_path:
 
 def test_ctrl_c_keeps_finished_cases_and_says_how_to_go_on(bench: FakeBench, tmp_path: Path) -> None:
     bench.acts[2] = raises(KeyboardInterrupt())
-    path = tmp_path / "run"
+    path = tmp_path / "a run"
     with pytest.raises(KeyboardInterrupt, match="1 of 3 cases are kept") as stop:
         start(path)
-    assert f"kvbench sweep --resume {path}" in str(stop.value)
+    assert f"kvbench sweep --resume '{path}'" in str(stop.value)  # as a shell takes it
     assert list(results(path)) == [1]
     manifest = RunFolder.open(path).manifest()
     assert (manifest.status, manifest.cases_done) == ("interrupted", 1)

@@ -30,13 +30,19 @@ if(obstacle)
   return()
 endif()
 
-# PTX of the oldest card serves those in between. Toolkits before 12.8 do not know the newest names.
+# Where there is a GPU, code for it. Elsewhere code for Hopper, and PTX from which the driver makes code for other
+# cards from Ampere on when it first loads the library. CUDAARCHS or CMAKE_CUDA_ARCHITECTURES names others, such as
+# "80-real;90-real;100-real;120" for a package to be given to many machines.
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES AND NOT DEFINED ENV{CUDAARCHS})
-  execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --version OUTPUT_VARIABLE nvcc_text)
-  if(nvcc_text MATCHES "release ([0-9.]+)" AND CMAKE_MATCH_1 VERSION_GREATER_EQUAL 12.8)
-    set(CMAKE_CUDA_ARCHITECTURES 80-real 80-virtual 90-real 100-real 120)
+  find_program(CUSZP_NVIDIA_SMI nvidia-smi)
+  set(gpus "")
+  if(CUSZP_NVIDIA_SMI)
+    execute_process(COMMAND ${CUSZP_NVIDIA_SMI} --list-gpus OUTPUT_VARIABLE gpus ERROR_QUIET)
+  endif()
+  if(gpus MATCHES "GPU [0-9]+:")
+    set(CMAKE_CUDA_ARCHITECTURES native)
   else()
-    set(CMAKE_CUDA_ARCHITECTURES all-major)
+    set(CMAKE_CUDA_ARCHITECTURES 80-virtual 90-real)
   endif()
 endif()
 enable_language(CUDA)

@@ -12,8 +12,9 @@ from kvbench.bench.context import BenchContext, Preparation
 from kvbench.bench.device import busy_notes, device_notes, require_cuda, require_memory
 from kvbench.bench.outcome import Outcome
 from kvbench.bench.verify import Checked, check
+from kvbench.bound import Bound
 from kvbench.codecs import registry as codecs
-from kvbench.codecs.base import Codec
+from kvbench.codecs.base import Codec, Encoded
 from kvbench.config import Experiment
 from kvbench.plan import expand
 from kvbench.record.gpu import CudaFacts
@@ -79,7 +80,29 @@ def _call_phases(
     encode = context.sample(case, "encode_call", partial(codec.encode, view, out, case.bound), clock)
     encoded = codec.encode(view, out, case.bound)
     decode = context.sample(case, "decode_call", partial(codec.decode, encoded, decoded), clock)
-    return {"encode_call": encode, "decode_call": decode}
+    phases = {"encode_call": encode, "decode_call": decode}
+    if case.device == "cuda":
+        stored = torch.empty(encoded.nbytes(), dtype=torch.uint8, pin_memory=True)
+        away = partial(_encode_and_send, codec, view, out, case.bound, stored)
+        back = partial(_fetch_and_decode, codec, encoded, out, stored, decoded)
+        phases["encode_transfer"] = context.sample(case, "encode_transfer", away, clock)
+        phases["decode_transfer"] = context.sample(case, "decode_transfer", back, clock)
+    return phases
+
+
+def _encode_and_send(codec: Codec, view: KVView, out: torch.Tensor, bound: Bound | None, stored: torch.Tensor) -> None:
+    """Encode, then copy as many bytes as are stored to pinned host memory, one after the other."""
+    sent = codec.encode(view, out, bound).stream_bytes
+    stored[:sent].copy_(out[:sent], non_blocking=True)
+
+
+def _fetch_and_decode(
+    codec: Codec, encoded: Encoded, out: torch.Tensor, stored: torch.Tensor, decoded: torch.Tensor
+) -> None:
+    """Copy the stored bytes back from pinned host memory, then decode."""
+    sent = encoded.stream_bytes
+    out[:sent].copy_(stored[:sent], non_blocking=True)
+    codec.decode(encoded, decoded)
 
 
 def _metrics(

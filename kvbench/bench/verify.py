@@ -34,24 +34,26 @@ def check(codec: Codec, view: KVView, out: torch.Tensor, decoded: torch.Tensor, 
     filled with a value that is not in the tensor first, so that a place left unwritten shows.
     Raises CaseFailed where decoding skips places or contradicts itself, or the codec names another bound.
     """
-    effective = None if bound is None else effective_error_bound(bound, view.tensor)
+    original = view.tensor.reshape(-1).cpu()  # on a GPU the comparison is the host's, apart from what is checked
+    effective = None if bound is None else effective_error_bound(bound, original)
     encoded = codec.encode(view, out, bound)
     _require_same_bound(encoded.effective_error_bound, effective)
     decoded.fill_(-torch.finfo(decoded.dtype).max)
     codec.decode(encoded, decoded)
     errors = ErrorMeter(effective, view.tensor.dtype)
-    original, came_back = view.tensor.reshape(-1), decoded.reshape(-1)
+    came_back = decoded.reshape(-1).cpu()
     position = 0
     for first, values in codec.float32_chunks(encoded, tuple(view.tensor.shape)):
         if first != position or values.dtype != torch.float32:
             raise CaseFailed("decode_incomplete", f"decoding gave element {first} where {position} was due")
         position += values.numel()
-        if not _same(came_back[first:position], values.to(decoded.dtype)):
+        on_host = values.cpu()
+        if not _same(came_back[first:position], on_host.to(decoded.dtype)):
             raise CaseFailed(
                 "decode_mismatch",
                 f"decoding to {decoded.dtype} and to float32 disagree within elements {first} to {position - 1}",
             )
-        errors.add(original[first:position], values)
+        errors.add(original[first:position], on_host)
     if position != original.numel():
         raise CaseFailed("decode_incomplete", f"decoding gave {position} of {original.numel()} values")
     return Checked(encoded, effective, errors)

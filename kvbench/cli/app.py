@@ -142,6 +142,20 @@ def _complain(text: str) -> None:
     typer.echo(f"kvbench: error: {' '.join(text.split())}", err=True)
 
 
+def _steady_streams() -> None:
+    """A stream that was closed before the start swallows its text, and a character it cannot show becomes `?`.
+
+    Neither may end a run whose numbers are on disk.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  for as long as we run
+        else:
+            stream.reconfigure(errors="replace")
+
+
 def main() -> None:
     """The `kvbench` program."""
+    _steady_streams()
     sys.exit(run(sys.argv[1:]))

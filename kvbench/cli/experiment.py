@@ -132,7 +132,7 @@ def _with_warning(preparation: Preparation) -> Preparation:
     if not tight:
         return preparation
     named = ", ".join(f"{value:g}" for value in sorted(tight, reverse=True))
-    line = f"warning: rel {named} on a 16-bit cache costs more bytes than lossless codecs do; done as asked"
+    line = f"warning: rel {named} on a 16-bit cache usually costs more bytes than lossless codecs do; done as asked"
     return replace(preparation, notes=(*preparation.notes, line))
 
 

@@ -80,7 +80,7 @@ FIELD_OPTIONS: dict[str, Any] = {
     ),
     "link_gbps": _one("--link-gbps", metavar="X", help="Link speed in GB/s (1e9 bytes), for break-even [default: 25]"),
     "baseline": _one("--baseline", metavar="RUN", help="Take the link speed from this `kvbench baseline` run."),
-    "seed": _one("--seed", metavar="N", help="Seed of made-up tensors and of statistics [default: 0]"),
+    "seed": _one("--seed", metavar="N", help="Seed of made-up tensors [default: 0]"),
 }
 
 CONFIG = Annotated[

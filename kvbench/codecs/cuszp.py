@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from ctypes import c_float
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -43,7 +43,12 @@ class Cuszp(Codec):
 
     mode: Mode = "plain"
     bound_policy: BoundPolicy = "strict"
-    threads: int = Field(default=0, ge=0, description="CPU threads; 0 means one a core")
+    threads: int = Field(default=0, ge=0, description="CPU threads; 0 means one a core; a GPU has no use for it")
+
+    @classmethod
+    def unavailable(cls, device: Literal["cpu", "cuda"]) -> str | None:
+        """Why tensors on `device` cannot be coded here, or None."""
+        return engine.unavailable(device)
 
     def capacity(self, elements: int, dtype: torch.dtype) -> int:
         """The longest stream of so many elements; the raw elements never take more."""
@@ -81,21 +86,23 @@ class Cuszp(Codec):
         """
         bound = _required(bound)
         values = flat(view.tensor)
-        stages: dict[str, Callable[[], object]] = {"range": partial(self._measure, values, bound)}
+        stages = {"range": self._range_call(values, bound)}
         encoded = self.encode(view, out, bound)
         quantizer = encoded.quantizer_error_bound
         if quantizer is None:
             return stages
         source = self._stream_source(values, encoded.non_finite_count)
         target = torch.empty_like(values)
-        stages["encode_kernel"] = partial(engine.compress, source, quantizer, self.mode, self.threads, out)
-        stages["decode_kernel"] = partial(
-            engine.decompress, encoded.body, values.numel(), quantizer, self.mode, self.threads, target
+        stages["encode_kernel"] = engine.compress_call(source, quantizer, self.mode, self.threads, out)
+        stages["decode_kernel"] = engine.decompress_call(
+            encoded.body, values.numel(), quantizer, self.mode, self.threads, target
         )
         return stages
 
-    def _measure(self, values: torch.Tensor, bound: Bound) -> float:
-        return _effective_bound(values, engine.measure_range(values, self.threads).width, bound)
+    def _range_call(self, values: torch.Tensor, bound: Bound) -> Callable[[], object]:
+        if bound.kind == "std":
+            return partial(_effective_bound, values, 0.0, bound)
+        return engine.range_call(values, self.threads)
 
     def _write_stream(
         self, values: torch.Tensor, measured: engine.ValueRange, effective: float, out: torch.Tensor

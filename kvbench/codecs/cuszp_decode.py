@@ -39,8 +39,18 @@ def decode(encoded: EncodedTensor, out: torch.Tensor, threads: int) -> None:
 
 
 def float32_pieces(encoded: EncodedTensor, threads: int) -> Iterator[tuple[int, torch.Tensor]]:
-    """The decoded float32 values as (first element, new flat tensor), in order, a few MB at a time."""
+    """The decoded float32 values as (first element, new flat tensor), in order, a few MB at a time.
+
+    A stream on a GPU is decoded whole, since its kernel knows no parts.
+    """
     header = encoded.header
+    if header.body_kind == "stream" and encoded.body.device.type != "cpu":
+        whole = torch.empty(header.elements, dtype=torch.float32, device=encoded.body.device)
+        _decompress(encoded, whole, 0, threads)
+        if encoded.non_finite is not None:
+            encoded.non_finite.restore(whole)
+        yield 0, whole
+        return
     for first, count in pieces(header.elements):
         if header.body_kind == "raw":
             yield first, float32_piece(encoded.body, header.dtype, first, count)

@@ -1,9 +1,11 @@
-"""Owns the calls into the compiled codec: tensors in, pointers down. The tensor's device chooses the _cpu."""
+"""Owns the calls into the compiled codec: tensors in, pointers down. The tensor's device chooses the module."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ctypes import c_float
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from kvbench import _ext
 from kvbench.codecs.elements import dtype_name
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from kvbench._ext import _cpu
 else:
     _cpu = _ext.cpu()
+
+Call = Callable[[], object]
 
 CodecError = _cpu.CodecError
 max_compressed_bytes = _cpu.max_compressed_bytes
@@ -40,8 +44,10 @@ class ValueRange(NamedTuple):
 
 
 def measure_range(values: torch.Tensor, threads: int) -> ValueRange:
-    """The range of `values` [n]; `threads` 0 means one a core."""
-    _need_host(values)
+    """The range of `values` [n]; `threads` 0 means one a core. On a GPU it waits for the answer."""
+    cuda = _cuda_calls(values)
+    if cuda is not None:
+        return ValueRange(*cuda.measure_range(values))
     return ValueRange(
         *_cpu.measure_range(values.data_ptr(), _cpu.DTYPES[dtype_name(values.dtype)], values.numel(), threads)
     )
@@ -50,9 +56,13 @@ def measure_range(values: torch.Tensor, threads: int) -> ValueRange:
 def compress(values: torch.Tensor, error_bound: float, mode: Mode, threads: int, stream: torch.Tensor) -> int:
     """Write the stream of `values` [n] to the front of `stream` (uint8); its length in bytes.
 
-    Raises CodecError where `stream` is too small; nothing past the length is written.
+    Raises CodecError where `stream` is too small; nothing past the length is written. On a GPU it waits for the
+    length.
     """
-    _need_host(values)
+    cuda = _cuda_calls(values)
+    if cuda is not None:
+        length: int = cuda.compress(values, error_bound, mode, stream)
+        return length
     return _cpu.compress(
         values.data_ptr(),
         _cpu.DTYPES[dtype_name(values.dtype)],
@@ -76,9 +86,15 @@ def decompress(
 ) -> None:
     """Decode elements [first, first + out.numel()) of a stream of `elements` into `out` [count], in out's dtype.
 
-    `first` is a multiple of 32. Raises CodecError for a stream that is not one of `elements` values.
+    `first` is a multiple of 32; on a GPU the whole stream is decoded at once, so `out` holds all of it. Raises
+    CodecError for a stream that is not one of `elements` values.
     """
-    _need_host(out)
+    cuda = _cuda_calls(out)
+    if cuda is not None:
+        if out.numel() != elements:
+            raise ValueError(f"a stream of {elements} elements is decoded whole on {out.device}, not {out.numel()}")
+        cuda.decompress(stream, elements, error_bound, mode, out)
+        return
     _cpu.decompress_range(
         stream.data_ptr(),
         stream.numel(),
@@ -93,6 +109,48 @@ def decompress(
     )
 
 
-def _need_host(tensor: torch.Tensor) -> None:
-    if not tensor.is_cpu:
-        raise UsageError(f"codec 'cuszp' codes tensors in host memory, not on {tensor.device}: move them with .cpu()")
+def range_call(values: torch.Tensor, threads: int) -> Call:
+    """The bare reduction on prepared buffers; on a GPU it only enqueues the kernel."""
+    cuda = _cuda_calls(values)
+    if cuda is None:
+        return partial(measure_range, values, threads)
+    return cast("Call", cuda.range_launch(values))
+
+
+def compress_call(values: torch.Tensor, error_bound: float, mode: Mode, threads: int, stream: torch.Tensor) -> Call:
+    """The bare compression on prepared buffers; on a GPU it only enqueues the kernel."""
+    cuda = _cuda_calls(values)
+    if cuda is None:
+        return partial(compress, values, error_bound, mode, threads, stream)
+    return cast("Call", cuda.compress_launch(values, error_bound, mode, stream))
+
+
+def decompress_call(
+    stream: torch.Tensor, elements: int, error_bound: float, mode: Mode, threads: int, out: torch.Tensor
+) -> Call:
+    """The bare decompression of a whole stream on prepared buffers; on a GPU it only enqueues the kernel."""
+    cuda = _cuda_calls(out)
+    if cuda is None:
+        return partial(decompress, stream, elements, error_bound, mode, threads, out)
+    return cast("Call", cuda.decompress_launch(stream, elements, error_bound, mode, out))
+
+
+def unavailable(device: str) -> str | None:
+    """Why tensors on `device` (cpu or cuda) cannot be coded by this build here, or None when they can."""
+    if device == "cpu":
+        return None
+    if not _ext.has_cuda_module():
+        return "kvbench was built without CUDA: install it again where nvcc is on PATH"
+    return _ext.cuda_problem()
+
+
+def _cuda_calls(tensor: torch.Tensor) -> Any | None:
+    """The module that codes tensors on a GPU, None for one in host memory. Raises UsageError for other devices."""
+    if tensor.device.type == "cpu":
+        return None
+    reason = unavailable("cuda") if tensor.device.type == "cuda" else "it is neither host nor CUDA memory"
+    if reason is not None:
+        raise UsageError(f"codec 'cuszp' cannot code a tensor on {tensor.device}: {reason}; or move it with .cpu()")
+    from kvbench import cuszp_cuda
+
+    return cuszp_cuda

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 
@@ -74,6 +74,11 @@ class Raw(Codec):
     name: ClassVar[str] = "raw"
     summary: ClassVar[str] = "no compression: a copy of the tensor's bytes"
     lossless: ClassVar[bool] = True
+
+    @classmethod
+    def unavailable(cls, device: Literal["cpu", "cuda"]) -> str | None:  # noqa: ARG003  runs everywhere
+        """None: torch copies wherever it can hold a tensor."""
+        return None
 
     def capacity(self, elements: int, dtype: torch.dtype) -> int:
         """The tensor's own bytes."""

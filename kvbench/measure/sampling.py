@@ -28,6 +28,7 @@ NOISY_RELATIVE_HALF_WIDTH = 0.05
 CHECK_GROWTH = 1.6  # the interval is costly, so it is tried at growing numbers of samples
 RESAMPLES = 999
 RESAMPLE_SEED = 0
+RESAMPLED_AT_A_TIME = 1 << 21  # values; keeps 100 000 samples from taking a gigabyte
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def median_interval(samples: Sequence[float]) -> tuple[float, float] | None:
         method="percentile",
         confidence_level=0.95,
         n_resamples=RESAMPLES,
+        batch=max(1, RESAMPLED_AT_A_TIME // len(samples)),
         vectorized=True,
         rng=np.random.default_rng(RESAMPLE_SEED),
     )

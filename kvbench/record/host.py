@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -63,11 +64,15 @@ def host_facts() -> dict[str, Any]:
     return {**facts, "unknown": unknown}
 
 
+BUILD_FACTS = Path(__file__).resolve().parents[1] / "_ext" / "build.json"  # made by cmake in a git checkout
+
+
 def kvbench_version() -> dict[str, Any]:
     """Version, git commit and whether the checkout had changes.
 
-    The commit comes from the variable KVBENCH_COMMIT, else from the checkout kvbench runs from, else from what pip
-    recorded of an installation from a git address; None when none of them tells.
+    The commit comes from the variable KVBENCH_COMMIT, else from the checkout kvbench runs from, else from what the
+    build wrote down of the checkout it was made in, else from what pip recorded of an installation from a git address;
+    None when none of them tells.
     """
     root = Path(__file__).resolve().parents[2]
     commit, dirty = os.environ.get("KVBENCH_COMMIT") or None, None
@@ -75,6 +80,9 @@ def kvbench_version() -> dict[str, Any]:
         commit = _git(root, "rev-parse", "HEAD")
         changes = _git(root, "status", "--porcelain", "--untracked-files=no")
         dirty = None if commit is None or changes is None else bool(changes)
+    elif commit is None and BUILD_FACTS.is_file():
+        built = json.loads(BUILD_FACTS.read_text(encoding="utf-8"))
+        commit, dirty = built["commit"], built["dirty"]
     elif commit is None:
         recorded = metadata.distribution("kvbench").read_text("direct_url.json") or ""
         found = re.search(r'"commit_id":\s*"([0-9a-f]+)"', recorded)

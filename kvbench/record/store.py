@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import secrets
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -139,7 +140,7 @@ class RunFolder:
                 raise
             raise KvbenchError(
                 f"{os_reason(error)}: cannot write {self.path / JOURNAL}; finished cases are kept; "
-                f"make room and go on with --resume {self.path}"
+                f"make room and go on with --resume {shlex.quote(str(self.path))}"
             ) from error
 
     def results(self) -> list[CaseResult]:
@@ -270,7 +271,8 @@ def _locked_journal(folder: Path, flags: int) -> int:
 
 
 def _holds_a_run(folder: Path) -> str:
-    return f"output folder {folder} already holds a run; give another, or finish that run with --resume {folder}"
+    resume = f"--resume {shlex.quote(str(folder))}"
+    return f"output folder {folder} already holds a run; give another, or finish that run with {resume}"
 
 
 def _not_writable(folder: Path, error: OSError) -> str:

@@ -33,8 +33,10 @@ __all__ = [
 PHASES = (
     "encode_kernel",
     "encode_call",
+    "encode_transfer",
     "decode_kernel",
     "decode_call",
+    "decode_transfer",
     "range",
     "d2h",
     "d2h_wall",

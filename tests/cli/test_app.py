@@ -147,3 +147,24 @@ class FakeEntry:
 
     def load(self) -> object:
         return self.function
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_closed_stream_ends_nothing(tmp_path: Path, closed: str) -> None:
+    number = {"stdout": 1, "stderr": 2}[closed]
+    words = "compress --tensor-size 64 --tensor *.k --iterations 1 --output run"
+    code = f"""
+import os, subprocess, sys
+words = {words!r}.split()
+done = subprocess.run([sys.executable, "-m", "kvbench", *words], preexec_fn=lambda: os.close({number}))
+sys.exit(done.returncode)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert '"status": "finished"' in (tmp_path / "run" / "manifest.json").read_text(encoding="utf-8")
+
+
+def test_a_character_that_the_terminal_lacks_ends_nothing() -> None:
+    done = program("codecs", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "cuszp" in done.stdout

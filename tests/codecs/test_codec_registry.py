@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from kvbench import _ext
 from kvbench.codecs import registry
 from kvbench.codecs.cuszp import Cuszp
 from kvbench.codecs.raw import Raw
@@ -96,18 +97,22 @@ class TestBuiltIn:
             registry.facts(CodecChoice(name=name, params=params), "cpu")
 
     def test_facts(self):
-        cuszp = registry.facts(CodecChoice(name="cuszp"), "auto")
+        cuszp = registry.facts(CodecChoice(name="cuszp"), "cpu")
         assert (cuszp.axes, cuszp.device, cuszp.unavailable) == (Cuszp.axes, "cpu", None)
         assert registry.facts(CodecChoice(name="raw"), "cpu").axes == frozenset()
+
+    def test_a_codec_that_cannot_use_the_gpu_says_why(self, monkeypatch):
+        monkeypatch.setattr(_ext, "has_cuda_module", lambda: False)
         asked = registry.facts(CodecChoice(name="cuszp"), "cuda")
         assert asked.device == "cuda"
-        assert asked.unavailable == "it runs on the CPU only"
+        assert asked.unavailable == "kvbench was built without CUDA: install it again where nvcc is on PATH"
+        assert registry.facts(CodecChoice(name="cuszp"), "auto").device == "cpu"
 
     def test_describe(self):
         info = _info("cuszp")
         assert info.origin.startswith("kvbench ")
         assert info.parameters == ("mode=plain", "bound_policy=strict", "threads=0")
-        assert info.devices == ("cpu",)
+        assert info.devices[0] == "cpu"
         assert info.lossless is False
         assert _info("raw").lossless is True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 
 import pytest
@@ -37,8 +38,17 @@ def _bounds(codec: Codec) -> list[Bound | None]:
     return list(BOUNDS) if "bound" in codec.axes else [None]
 
 
+def _promises_values(codec: Codec) -> bool:
+    return codec.lossless or "bound" in codec.axes
+
+
 def _allowed_excess(codec: Codec, original: torch.Tensor) -> float:
-    """0 but for the `compatible` policy: there the rounding of its float32 arithmetic, 2^-22 |x| and 2^-23 E."""
+    """What a codec may miss its bound by: nothing, or anything where it is lossy and declares none.
+
+    The `compatible` policy may by the rounding of its float32 arithmetic, 2^-22 |x| and 2^-23 E.
+    """
+    if not _promises_values(codec):
+        return math.inf
     if getattr(codec, "bound_policy", "strict") == "strict":
         return 0.0
     largest = float(original[torch.isfinite(original)].abs().max()) if original.numel() else 0.0
@@ -78,22 +88,24 @@ class TestEveryCodec:
         tensor = torch.where(chosen, kinds, tensor)
         bad = ~torch.isfinite(tensor)
         assert bad.any()
+        marks = tensor.nan_to_num(nan=0.0, posinf=1.0, neginf=-1.0)
         result = round_trip(codec, tensor)
         assert result.encoded.non_finite_count == int(bad.sum())
         assert "non_finite" in result.encoded.flags
-        assert bits_equal(result.own[bad], tensor[bad])
+        assert torch.equal(result.own[bad].nan_to_num(nan=0.0, posinf=1.0, neginf=-1.0), marks[bad])
+        assert bits_equal(result.own[bad], tensor[bad]) or not _promises_values(codec)
         if (
             getattr(codec, "bound_policy", "strict") == "strict"
         ):  # the original's stream spoils an infinity's neighbours
             assert bool(torch.isfinite(result.own[~bad]).all())
-            assert result.excess(tensor) <= 0
+            assert result.excess(tensor) <= _allowed_excess(codec, tensor)
 
     def test_more_than_one_piece(self, codec, round_trip, bits_equal, normal):
         tensor = normal((1 << 20) + 77, dtype=torch.bfloat16)
         tensor[[5, (1 << 20) - 1, 1 << 20, (1 << 20) + 76]] = torch.tensor(float("nan"), dtype=torch.bfloat16)
         bad = ~torch.isfinite(tensor)
         result = round_trip(codec, tensor)
-        assert bits_equal(result.own[bad], tensor[bad])
+        assert bits_equal(result.own[bad], tensor[bad]) or not _promises_values(codec)
         assert result.excess(tensor) <= _allowed_excess(codec, tensor)
 
     @pytest.mark.parametrize("value", [0.0, -0.0, 1.5, -3.25e4])
@@ -101,7 +113,7 @@ class TestEveryCodec:
     def test_constant_tensors(self, codec, dtype, value, round_trip, bits_equal):
         tensor = torch.full((5000,), value, dtype=dtype)
         result = round_trip(codec, tensor, Bound(kind="rel", value=1e-3))
-        assert bits_equal(result.own, tensor)
+        assert bits_equal(result.own, tensor) or not _promises_values(codec)
 
     def test_refuses_memory_that_does_not_fit(self, codec, normal):
         from kvbench.tensors.base import KVView

@@ -218,11 +218,11 @@ def test_a_manifest_that_cannot_be_written_leaves_the_old_one(tmp_path, results,
 
 
 def test_a_folder_that_holds_a_run_is_refused(tmp_path):
-    new(tmp_path / "run").close()
-    before = (tmp_path / "run" / "manifest.json").read_bytes()
-    with pytest.raises(UsageError, match=r"already holds a run; .* --resume"):
-        new(tmp_path / "run")
-    assert (tmp_path / "run" / "manifest.json").read_bytes() == before
+    new(tmp_path / "a run").close()
+    before = (tmp_path / "a run" / "manifest.json").read_bytes()
+    with pytest.raises(UsageError, match=r"already holds a run; .* --resume '.*/a run'"):
+        new(tmp_path / "a run")
+    assert (tmp_path / "a run" / "manifest.json").read_bytes() == before
 
 
 def test_a_folder_that_holds_something_else_is_refused(tmp_path):

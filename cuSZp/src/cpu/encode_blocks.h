@@ -68,6 +68,7 @@ inline void fold_block(const uint32_t before[33], uint32_t word[32]) {
 template <cuszp_mode mode>
 inline unsigned choose_metadata(const uint32_t word[32]) {
   uint32_t others = 0;
+  // Words 1 to 31 as runs of 24 and 8, one word twice, so that no rest is left over from whole vectors.
   for (unsigned i = 1; i <= 24; ++i) others |= word[i];
   for (unsigned i = 24; i < kBlock; ++i) others |= word[i];
   const unsigned rate = bit_length((others | word[0]) >> 1);

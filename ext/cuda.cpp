@@ -1,0 +1,124 @@
+// The module kvbench._ext._cuda: the codec library on CUDA devices, pointers and streams as integers.
+#include "cuszp/cuszp_cuda.h"
+#include "module.h"
+
+namespace kvbench {
+namespace {
+
+using Address = uintptr_t;
+
+PyObject* codec_error = nullptr;  // the class of kvbench._ext._cpu, so that one except clause serves both
+
+template <typename T>
+T* at(Address address) {
+  return reinterpret_cast<T*>(address);
+}
+
+// As check, with the device's own reason when CUDA itself failed.
+void check_call(cuszp_status status) {
+  if (status == CUSZP_CUDA_ERROR) {
+    if (const char* problem = cuszp_cuda_device_problem()) {
+      PyErr_SetObject(codec_error, py::make_tuple(static_cast<int>(status), problem).ptr());
+      throw py::error_already_set();
+    }
+  }
+  check(codec_error, status);
+}
+
+py::object device_problem() {
+  const char* const problem = cuszp_cuda_device_problem();
+  return problem ? py::object(py::str(problem)) : py::object(py::none());
+}
+
+void workspace_init(Address workspace, uint64_t workspace_bytes, Address cuda_stream) {
+  check_call(cuszp_cuda_workspace_init(at<void>(workspace), workspace_bytes, at<void>(cuda_stream)));
+}
+
+void compress(Address values, int dtype, uint64_t n, float error_bound, Address error_bound_device, int mode,
+              Address stream, uint64_t capacity, Address stream_bytes, Address status, Address workspace,
+              uint64_t workspace_bytes, Address cuda_stream) {
+  check_call(cuszp_cuda_compress(at<const void>(values), static_cast<cuszp_dtype>(dtype), n, error_bound,
+                                 at<const float>(error_bound_device), static_cast<cuszp_mode>(mode),
+                                 at<uint8_t>(stream), capacity, at<uint64_t>(stream_bytes), at<uint32_t>(status),
+                                 at<void>(workspace), workspace_bytes, at<void>(cuda_stream)));
+}
+
+void decompress(Address stream, uint64_t stream_bytes, Address stream_bytes_device, uint64_t n, float error_bound,
+                Address error_bound_device, int mode, int dtype, Address values, Address status, Address workspace,
+                uint64_t workspace_bytes, Address cuda_stream) {
+  check_call(cuszp_cuda_decompress(at<const uint8_t>(stream), stream_bytes, at<const uint64_t>(stream_bytes_device), n,
+                                   error_bound, at<const float>(error_bound_device), static_cast<cuszp_mode>(mode),
+                                   static_cast<cuszp_dtype>(dtype), at<void>(values), at<uint32_t>(status),
+                                   at<void>(workspace), workspace_bytes, at<void>(cuda_stream)));
+}
+
+void measure_range(Address values, int dtype, uint64_t n, Address measured, Address workspace, uint64_t workspace_bytes,
+                   Address cuda_stream) {
+  check_call(cuszp_cuda_measure_range(at<const void>(values), static_cast<cuszp_dtype>(dtype), n,
+                                      at<cuszp_range>(measured), at<void>(workspace), workspace_bytes,
+                                      at<void>(cuda_stream)));
+}
+
+void effective_bound(Address measured, int kind, double value, int policy, Address bound, Address cuda_stream) {
+  check_call(cuszp_cuda_effective_bound(at<const cuszp_range>(measured), static_cast<cuszp_cuda_bound_kind>(kind),
+                                        value, static_cast<cuszp_cuda_bound_policy>(policy), at<float>(bound),
+                                        at<void>(cuda_stream)));
+}
+
+void compress_batch(Address items, uint64_t count, int dtype, float error_bound, int mode, uint64_t page_bytes,
+                    int home, Address results, uint32_t most_blocks, Address cuda_stream) {
+  check_call(cuszp_cuda_compress_batch(at<const cuszp_cuda_batch_item>(items), count, static_cast<cuszp_dtype>(dtype),
+                                       error_bound, static_cast<cuszp_mode>(mode), page_bytes,
+                                       static_cast<cuszp_cuda_pages_home>(home), at<cuszp_cuda_batch_result>(results),
+                                       most_blocks, at<void>(cuda_stream)));
+}
+
+void decompress_batch(Address items, Address stored, uint64_t count, int dtype, float error_bound, int mode,
+                      uint64_t page_bytes, Address statuses, uint32_t most_blocks, Address cuda_stream) {
+  check_call(cuszp_cuda_decompress_batch(at<const cuszp_cuda_batch_item>(items),
+                                         at<const cuszp_cuda_batch_result>(stored), count,
+                                         static_cast<cuszp_dtype>(dtype), error_bound, static_cast<cuszp_mode>(mode),
+                                         page_bytes, at<uint32_t>(statuses), most_blocks, at<void>(cuda_stream)));
+}
+
+py::dict choices(std::initializer_list<std::pair<const char*, int>> pairs) {
+  py::dict out;
+  for (const auto& pair : pairs) out[pair.first] = pair.second;
+  return out;
+}
+
+}  // namespace
+}  // namespace kvbench
+
+PYBIND11_MODULE(_cuda, module) {
+  using namespace pybind11::literals;
+  module.doc() = "The codec library on CUDA devices. Pointers and streams are integers; 0 is null.";
+  module.attr("CodecError") = pybind11::module_::import("kvbench._ext._cpu").attr("CodecError");
+  kvbench::codec_error = module.attr("CodecError").ptr();
+  kvbench::add_constants(module);
+  module.attr("BOUND_KINDS") = kvbench::choices({{"abs", CUSZP_CUDA_BOUND_ABS}, {"rel", CUSZP_CUDA_BOUND_REL}});
+  module.attr("BOUND_POLICIES") =
+      kvbench::choices({{"compatible", CUSZP_CUDA_BOUND_COMPATIBLE}, {"strict", CUSZP_CUDA_BOUND_STRICT}});
+  module.attr("PAGES_HOMES") =
+      kvbench::choices({{"device", CUSZP_CUDA_PAGES_ON_DEVICE}, {"host", CUSZP_CUDA_PAGES_ON_HOST}});
+  module.attr("RANGE_BYTES") = sizeof(cuszp_range);
+  module.attr("BATCH_ITEM_BYTES") = sizeof(cuszp_cuda_batch_item);
+  module.attr("BATCH_RESULT_BYTES") = sizeof(cuszp_cuda_batch_result);
+  module.def("device_problem", &kvbench::device_problem);
+  module.def("workspace_bytes", &cuszp_cuda_workspace_bytes, "n"_a);
+  module.def("workspace_init", &kvbench::workspace_init, "workspace"_a, "workspace_bytes"_a, "cuda_stream"_a);
+  module.def("compress", &kvbench::compress, "values"_a, "dtype"_a, "n"_a, "error_bound"_a, "error_bound_device"_a,
+             "mode"_a, "stream"_a, "capacity"_a, "stream_bytes"_a, "status"_a, "workspace"_a, "workspace_bytes"_a,
+             "cuda_stream"_a);
+  module.def("decompress", &kvbench::decompress, "stream"_a, "stream_bytes"_a, "stream_bytes_device"_a, "n"_a,
+             "error_bound"_a, "error_bound_device"_a, "mode"_a, "dtype"_a, "values"_a, "status"_a, "workspace"_a,
+             "workspace_bytes"_a, "cuda_stream"_a);
+  module.def("measure_range", &kvbench::measure_range, "values"_a, "dtype"_a, "n"_a, "measured"_a, "workspace"_a,
+             "workspace_bytes"_a, "cuda_stream"_a);
+  module.def("effective_bound", &kvbench::effective_bound, "measured"_a, "kind"_a, "value"_a, "policy"_a, "bound"_a,
+             "cuda_stream"_a);
+  module.def("compress_batch", &kvbench::compress_batch, "items"_a, "count"_a, "dtype"_a, "error_bound"_a, "mode"_a,
+             "page_bytes"_a, "home"_a, "results"_a, "most_blocks"_a, "cuda_stream"_a);
+  module.def("decompress_batch", &kvbench::decompress_batch, "items"_a, "stored"_a, "count"_a, "dtype"_a,
+             "error_bound"_a, "mode"_a, "page_bytes"_a, "statuses"_a, "most_blocks"_a, "cuda_stream"_a);
+}

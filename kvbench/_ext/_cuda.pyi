@@ -1,0 +1,87 @@
+"""Types of the compiled CUDA module. Pointers and streams are integers, 0 is null; contracts in cuszp/cuszp_cuda.h.
+
+Calls enqueue work on `cuda_stream` of the current device and raise CodecError when that fails; what the data led to is
+written to device memory (`status`, `stream_bytes`, `results`, `statuses`).
+
+A batch item is 48 bytes, little-endian: values (pointer), n (u64), pages (pointer), capacity in bytes (u64),
+error_bound (pointer to float32 or 0), limit (pointer to float32 or 0). A batch result is 16 bytes: stored_bytes (u64),
+status (u32), stored_raw (u32). A range is 24 bytes: minimum, maximum, max_abs (float32), 4 unused, non_finite (u64).
+"""
+
+from kvbench._ext._cpu import CodecError as CodecError
+
+MODES: dict[str, int]  # fixed 0, plain 1, outlier 2
+DTYPES: dict[str, int]  # float32 0, bfloat16 1, float16 2
+BOUND_KINDS: dict[str, int]  # abs 0, rel 1
+BOUND_POLICIES: dict[str, int]  # compatible 0, strict 1
+PAGES_HOMES: dict[str, int]  # device 0, host 1
+RANGE_BYTES: int
+BATCH_ITEM_BYTES: int
+BATCH_RESULT_BYTES: int
+
+def status_text(status: int) -> str: ...
+def device_problem() -> str | None:
+    """One line that says why the current device cannot be used, or None."""
+
+def workspace_bytes(n: int) -> int: ...
+def workspace_init(workspace: int, workspace_bytes: int, cuda_stream: int) -> None:
+    """Zeroes a workspace, once before its first use."""
+
+def compress(
+    values: int,
+    dtype: int,
+    n: int,
+    error_bound: float,
+    error_bound_device: int,
+    mode: int,
+    stream: int,
+    capacity: int,
+    stream_bytes: int,
+    status: int,
+    workspace: int,
+    workspace_bytes: int,
+    cuda_stream: int,
+) -> None: ...
+def decompress(
+    stream: int,
+    stream_bytes: int,
+    stream_bytes_device: int,
+    n: int,
+    error_bound: float,
+    error_bound_device: int,
+    mode: int,
+    dtype: int,
+    values: int,
+    status: int,
+    workspace: int,
+    workspace_bytes: int,
+    cuda_stream: int,
+) -> None: ...
+def measure_range(
+    values: int, dtype: int, n: int, measured: int, workspace: int, workspace_bytes: int, cuda_stream: int
+) -> None: ...
+def effective_bound(measured: int, kind: int, value: float, policy: int, bound: int, cuda_stream: int) -> None: ...
+def compress_batch(
+    items: int,
+    count: int,
+    dtype: int,
+    error_bound: float,
+    mode: int,
+    page_bytes: int,
+    home: int,
+    results: int,
+    most_blocks: int,
+    cuda_stream: int,
+) -> None: ...
+def decompress_batch(
+    items: int,
+    stored: int,
+    count: int,
+    dtype: int,
+    error_bound: float,
+    mode: int,
+    page_bytes: int,
+    statuses: int,
+    most_blocks: int,
+    cuda_stream: int,
+) -> None: ...

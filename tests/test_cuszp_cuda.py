@@ -1,0 +1,161 @@
+"""The codec on a GPU: the CPU's bytes and values, on any stream, in graphs, whatever the bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kvbench import _ext, cuszp
+from kvbench.bound import Bound
+from kvbench.codecs import frame
+from kvbench.codecs.cuszp import Cuszp
+from kvbench.errors import UsageError
+from kvbench.tensors.base import KVView
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
+    pytest.mark.skipif(not _ext.has_cuda_module(), reason="kvbench was built without CUDA"),
+]
+
+GOLDEN = np.load(Path(__file__).parent / "golden" / "cuszp_v3_1d_f32.npz")
+INDEX = json.loads(GOLDEN["index"].tobytes())
+MODES = ("fixed", "plain", "outlier")
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+SIZES = (0, 1, 31, 32, 33, 1023, 1024, 4097, 32768, 32769, 100_003)
+
+
+def values_of(n: int, dtype: torch.dtype, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    scale = torch.exp(torch.randn(n, generator=generator))
+    return (torch.randn(n, generator=generator) * scale).to(dtype)
+
+
+def test_golden_streams_both_ways() -> None:
+    for entry in INDEX:
+        bound = float(np.array([int(entry["eb_f32_hex"], 16)], np.uint32).view(np.float32)[0])
+        values = torch.from_numpy(GOLDEN[entry["input"]]).cuda()
+        stream = cuszp.compress(values, bound, entry["mode"])
+        assert stream.cpu().numpy().tobytes() == GOLDEN[entry["stream"]].tobytes(), entry
+        decoded = cuszp.decompress(stream, entry["n"], bound, entry["mode"])
+        assert hashlib.sha256(decoded.cpu().numpy().tobytes()).hexdigest() == entry["decoded_sha256"], entry
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("mode", MODES)
+def test_bytes_and_values_are_those_of_the_cpu(mode: str, dtype: torch.dtype) -> None:
+    for n in SIZES:
+        for offset in (0, 1, 3):
+            values = values_of(n + offset, dtype, seed=n)[offset:]
+            on_gpu = values_of(n + offset, dtype, seed=n).cuda()[offset:]  # the same misalignment
+            stream = cuszp.compress(values, 1e-2, mode)
+            assert torch.equal(cuszp.compress(on_gpu, 1e-2, mode).cpu(), stream), (n, offset)
+            back = cuszp.decompress(stream.cuda(), n, 1e-2, mode)
+            assert torch.equal(back.cpu(), cuszp.decompress(stream, n, 1e-2, mode)), (n, offset)
+
+
+def test_strides_do_not_matter() -> None:
+    values = values_of(64 * 48, torch.float32).reshape(64, 48)
+    assert torch.equal(cuszp.compress(values.cuda().T, 1e-3).cpu(), cuszp.compress(values.T.contiguous(), 1e-3))
+
+
+def test_damaged_streams_are_refused_or_decoded() -> None:
+    n, generator = 5000, np.random.default_rng(0)
+    stream = cuszp.compress(values_of(n, torch.float32), 1e-2, "outlier")
+    for _ in range(300):
+        damaged = stream.clone()
+        damaged[torch.from_numpy(generator.integers(0, len(stream), 3))] = int(generator.integers(0, 256))
+        cut = damaged[: int(generator.integers(0, len(stream) + 1))] if generator.random() < 0.3 else damaged
+        verdicts = []
+        for candidate in (cut, cut.cuda()):
+            try:
+                verdicts.append(cuszp.decompress(candidate, n, 1e-2, "outlier").cpu().view(torch.int32))
+            except UsageError:
+                verdicts.append(None)
+        host, gpu = verdicts
+        assert (host is None) == (gpu is None)
+        assert host is None or torch.equal(host, gpu)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("policy", ["strict", "compatible"])
+@pytest.mark.parametrize("case", ["plain", "non-finite", "constant", "zeros", "huge", "all nan"])
+def test_frames_are_those_of_the_cpu(case: str, policy: str, dtype: torch.dtype) -> None:
+    values = values_of(5000, dtype)
+    if case == "non-finite":
+        values[torch.tensor([0, 7, 4999])] = torch.tensor([torch.nan, torch.inf, -torch.inf], dtype=dtype)
+    if case in {"constant", "zeros"}:
+        values[:] = 3.0 if case == "constant" else 0.0
+    if case == "huge":
+        values[100] = torch.finfo(dtype).max
+    if case == "all nan":
+        values[:] = torch.nan
+    codec = Cuszp(mode="outlier", bound_policy=policy)
+    frames = []
+    for device in ("cpu", "cuda"):
+        view = KVView(values.to(device).reshape(50, 100), layout="flat")
+        out = torch.empty(codec.capacity(5000, dtype), dtype=torch.uint8, device=device)
+        encoded = codec.encode(view, out, Bound(kind="rel", value=1e-2))
+        decoded = torch.full_like(view.tensor, 77)
+        codec.decode(encoded, decoded)
+        pieces = torch.cat([piece.cpu() for _, piece in codec.float32_chunks(encoded, (50, 100))])
+        frames.append((frame.to_bytes(encoded), decoded.cpu().view(torch.uint8), pieces.view(torch.uint8)))
+    assert bytes(frames[0][0]) == bytes(frames[1][0])
+    assert torch.equal(frames[0][1], frames[1][1])
+    assert torch.equal(frames[0][2], frames[1][2])
+
+
+def test_work_goes_to_the_current_stream_and_streams_do_not_meet() -> None:
+    wanted = [cuszp.compress(values_of(200_000, torch.float32, seed), 1e-2) for seed in range(4)]
+    inputs = [values_of(200_000, torch.float32, seed).cuda() for seed in range(4)]
+    streams = [torch.cuda.Stream() for _ in range(4)]
+    got: list[torch.Tensor] = []
+    torch.cuda.synchronize()
+    for values, stream in zip(inputs, streams, strict=True):
+        with torch.cuda.stream(stream):
+            late = torch.zeros_like(values)
+            torch.cuda._sleep(20_000_000)
+            late.copy_(values)  # the codec must not start before this
+            got.append(cuszp.compress(late, 1e-2))
+    torch.cuda.synchronize()
+    for stream, expected in zip(got, wanted, strict=True):
+        assert torch.equal(stream.cpu(), expected)
+
+
+def test_a_captured_graph_replays() -> None:
+    from kvbench import cuszp_cuda
+
+    n = 100_000
+    values, other = values_of(n, torch.float32, 1).cuda(), values_of(n, torch.float32, 2)
+    stream = torch.zeros(cuszp.max_compressed_bytes(n), dtype=torch.uint8, device="cuda")
+    decoded = torch.zeros(n, device="cuda")
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        length = cuszp_cuda.compress(values, 1e-2, "plain", stream)  # makes the scratch memory outside the graph
+        compress = cuszp_cuda.compress_launch(values, 1e-2, "plain", stream)
+        decompress = cuszp_cuda.decompress_launch(stream[:length], n, 1e-2, "plain", decoded)
+        decompress()
+        side.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=side):
+            compress()
+            decompress()
+    for _ in range(3):
+        stream.zero_()
+        decoded.zero_()
+        torch.cuda.synchronize()
+        graph.replay()
+        torch.cuda.synchronize()
+        expected = cuszp.compress(values.cpu(), 1e-2)
+        assert torch.equal(stream[:length].cpu(), expected)
+        assert torch.equal(decoded.cpu(), cuszp.decompress(expected, n, 1e-2))
+    values.copy_(other)
+    graph.replay()
+    torch.cuda.synchronize()
+    fresh = cuszp.compress(other, 1e-2)
+    assert torch.equal(stream[: len(fresh)].cpu(), fresh)
