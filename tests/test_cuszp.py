@@ -110,9 +110,10 @@ def test_sizes() -> None:
     assert [cuszp.max_compressed_bytes(n) for n in (0, 1, 32, 33)] == [0, 1152, 1152, 1280]
 
 
-@pytest.mark.parametrize(
-    "bound", [0, 0.0, -1e-3, float("nan"), float("inf"), -float("inf"), 1e-60, 1e39, 10**400, "x", None]
-)
+REFUSED_BOUNDS = [0, 0.0, -1e-3, float("nan"), float("inf"), -float("inf"), 1e-60, 1e39, 10**400, "x", None]
+
+
+@pytest.mark.parametrize("bound", REFUSED_BOUNDS)
 def test_bounds_that_are_refused(bound: object) -> None:
     with pytest.raises(UsageError, match="error_bound") as refusal:
         cuszp.compress(VALUES, bound)  # type: ignore[call-overload]
