@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ctypes import c_float
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from kvbench import _ext
@@ -145,12 +145,18 @@ def unavailable(device: str) -> str | None:
 
 
 def _cuda_calls(tensor: torch.Tensor) -> Any | None:
-    """The module that codes tensors on a GPU, None for one in host memory. Raises UsageError for other devices."""
+    """The module that codes tensors on a GPU, None for one in host memory. Raises UsageError where neither can."""
     if tensor.device.type == "cpu":
         return None
-    reason = unavailable("cuda") if tensor.device.type == "cuda" else "it is neither host nor CUDA memory"
+    reason = _gpu_obstacle() if tensor.device.type == "cuda" else "it is neither host nor CUDA memory"
     if reason is not None:
         raise UsageError(f"codec 'cuszp' cannot code a tensor on {tensor.device}: {reason}; or move it with .cpu()")
     from kvbench import cuszp_cuda
 
     return cuszp_cuda
+
+
+@cache
+def _gpu_obstacle() -> str | None:
+    """`unavailable("cuda")`, looked up once: finding a module costs more than coding a small tensor."""
+    return unavailable("cuda")

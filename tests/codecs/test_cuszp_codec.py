@@ -281,3 +281,9 @@ class TestWhatIsWritten:
         codec = Cuszp(mode="fixed", bound_policy="compatible", threads=1)
         assert Cuszp.model_validate_json(codec.model_dump_json()) == codec
         assert codec != Cuszp()
+
+
+def test_a_tensor_in_other_memory_is_refused() -> None:
+    view = KVView(torch.empty(32, device="meta"), layout="flat")
+    with pytest.raises(UsageError, match=r"on meta: it is neither host nor CUDA memory; or move it with \.cpu\(\)"):
+        Cuszp().encode(view, torch.empty(5000, dtype=torch.uint8, device="meta"), Bound())
