@@ -29,6 +29,13 @@ class Bound(BaseModel):
     kind: BoundKind = "rel"
     value: float = 1e-2
 
+    @field_validator("value", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: object) -> object:
+        if isinstance(value, bool):
+            raise ValueError(f"error bound {value} is not a number; try 1e-2")  # noqa: TRY004  pydantic's contract
+        return value
+
     @field_validator("value")
     @classmethod
     def _positive_and_finite(cls, value: float) -> float:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -20,11 +19,13 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.config import JsonDict
 from pydantic_core import CoreSchema, core_schema
 
 from kvbench.bound import BoundKind, BoundPolicy
+from kvbench.config_messages import one_line
 from kvbench.errors import UsageError
-from kvbench.geometry import DType, parse_dtype, parse_geometry
+from kvbench.geometry import MOST_ELEMENTS, DType, parse_dtype, parse_geometry
 from kvbench.yaml_file import YamlFile, read_yaml
 
 Command = Literal["baseline", "compress", "sweep"]
@@ -69,6 +70,8 @@ def _usable_bound(value: float) -> float:
 def _usable_size(value: int) -> int:
     if value <= 0:
         raise ValueError(f"tensor size {value} is not above 0; give a number of elements such as 1048576")
+    if value > MOST_ELEMENTS:
+        raise ValueError(f"tensor size {value} is above {MOST_ELEMENTS} elements; give a smaller one such as 1048576")
     return value
 
 
@@ -79,6 +82,12 @@ def _known_geometry(text: str) -> str:
 
 def _dtype(value: object) -> object:
     return parse_dtype(value) if isinstance(value, str) else value
+
+
+def _named_path(value: object) -> object:
+    if value == "":
+        raise ValueError("an empty text is no path; give one, or leave it out")
+    return value
 
 
 class CodecChoice(BaseModel):
@@ -112,12 +121,14 @@ CODEC_JSON_SCHEMA = {
         },
     ]
 }
+SIZE_JSON_SCHEMA: JsonDict = {"exclusiveMinimum": 0, "maximum": MOST_ELEMENTS}
 OneOrMany = Annotated[tuple[T, ...], _OneOrMany()]
 Codecs = OneOrMany[Annotated[CodecChoice, BeforeValidator(_codec_choice), WithJsonSchema(CODEC_JSON_SCHEMA)]]
 Whole = Annotated[int, BeforeValidator(_not_bool)]
+NamedPath = Annotated[Path, BeforeValidator(_named_path)]
 Real = Annotated[float, BeforeValidator(_not_bool)]
 ErrorBound = Annotated[Real, AfterValidator(_usable_bound), Field(json_schema_extra={"exclusiveMinimum": 0})]
-Elements = Annotated[Whole, AfterValidator(_usable_size), Field(json_schema_extra={"exclusiveMinimum": 0})]
+Elements = Annotated[Whole, AfterValidator(_usable_size), Field(json_schema_extra=SIZE_JSON_SCHEMA)]
 
 
 class Experiment(BaseModel):
@@ -138,7 +149,7 @@ class Experiment(BaseModel):
     source: OneOrMany[str] = Field(
         default=(), description="named tensor sources; empty picks `kv` when a size is given, else `sample`"
     )
-    input: OneOrMany[Path] = Field(default=(), description="tensor files: .npy, .npz, .safetensors")
+    input: OneOrMany[NamedPath] = Field(default=(), description="tensor files: .npy, .npz, .safetensors")
     tensor: str = Field(default="*", description="glob for tensor names inside a file")
     source_layout: Layout | None = Field(default=None, description="how files store their tensors")
     layers: OneOrMany[Annotated[Whole, Field(ge=0)]] = Field(default=(), description="from 0; empty takes all")
@@ -150,7 +161,9 @@ class Experiment(BaseModel):
     iterations: Whole | None = Field(default=None, gt=0, description="samples a phase; None stops by precision or time")
     time_limit: Real = Field(default=0.15, gt=0, allow_inf_nan=False, description="seconds a phase without iterations")
     link_gbps: Real | None = Field(default=None, gt=0, allow_inf_nan=False, description="link speed, GB/s (1e9 bytes)")
-    baseline: Path | None = Field(default=None, description="run folder of `kvbench baseline` whose link speed to use")
+    baseline: NamedPath | None = Field(
+        default=None, description="run folder of `kvbench baseline` whose link speed to use"
+    )
     seed: Whole = Field(default=0, ge=0, lt=2**63)  # a 64-bit column holds it
 
     @field_validator("codec", "mode", "bound_kind", "error_bound", "bound_policy", "layout", mode="after")
@@ -192,6 +205,8 @@ def build_experiment(
     """
     read = read_yaml(config) if config is not None else YamlFile()
     asked = read.values.get("command", command)
+    if asked not in get_args(Command):
+        raise UsageError(f"{read.place('command')}: command {asked!r} is not known; use {', '.join(get_args(Command))}")
     if asked != command:
         raise UsageError(f"{config}: command is {asked!r}; run it with `kvbench {asked} --config {config}`")
     given = {name: value for name, value in fields.items() if value is not None}
@@ -199,49 +214,19 @@ def build_experiment(
     for name, rival in (("link_gbps", "baseline"), ("baseline", "link_gbps")):
         if name in given and rival not in given:
             merged.pop(rival, None)
+    return _validated(merged, read, given)
+
+
+def recorded_experiment(values: dict[str, Any], place: Path) -> Experiment:
+    """The Experiment that a record at `place` holds. Raises UsageError with one line naming place, field and value."""
     try:
-        return Experiment.model_validate(merged)
+        return _validated(values, YamlFile(place, values), {})
+    except UsageError as error:
+        raise UsageError(f"{error}; restore the record, or start a new run") from None
+
+
+def _validated(values: dict[str, Any], read: YamlFile, given: dict[str, Any]) -> Experiment:
+    try:
+        return Experiment.model_validate(values)
     except ValidationError as error:
-        raise UsageError(_one_line(error, read, given)) from None
-
-
-def _one_line(error: ValidationError, read: YamlFile, given: dict[str, Any]) -> str:
-    first = error.errors()[0]
-    field = str(first["loc"][0]) if first["loc"] else ""
-    if field in given or field not in read.values:
-        place = f"--{field.replace('_', '-')}: " if field else ""
-    else:
-        place = f"{read.place(field)}: {'.'.join(str(part) for part in first['loc'])}: "
-    if first["type"] == "extra_forbidden":
-        model = Experiment if len(first["loc"]) == 1 else CodecChoice
-        return f"{read.place(field)}: {_unknown_key(first['loc'], model)}"
-    return place + _problem(first["type"], first["input"], first.get("ctx", {}), first["msg"])
-
-
-def _unknown_key(loc: tuple[int | str, ...], model: type[BaseModel]) -> str:
-    close = get_close_matches(str(loc[-1]), model.model_fields, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"unknown key {'.'.join(map(str, loc))!r}; {hint}known keys: {', '.join(sorted(model.model_fields))}"
-
-
-def _problem(kind: str, value: object, context: dict[str, Any], message: str) -> str:
-    """What is wrong with one value, naming the value and what would do."""
-    shown = repr(str(value)) if isinstance(value, Path) else repr(value)
-    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-    if kind == "value_error":
-        problem = str(context["error"])
-        return problem if not isinstance(value, str) or value in problem else f"{problem} (got {shown})"
-    if kind == "literal_error":
-        return f"{shown} is not known; use {context['expected'].replace(chr(39), '')}"
-    if kind in {"int_parsing", "int_type", "int_from_float"}:
-        return f"{shown} is not a whole number{_split_hint(value)}"
-    if kind in {"float_parsing", "float_type"}:
-        return f"{shown} is not a number; write one like 1e-2{_split_hint(value)}"
-    if kind in {"greater_than", "greater_than_equal"}:
-        least = f"above {context['gt']:g}" if kind == "greater_than" else f"at least {context['ge']:g}"
-        return f"{shown} must be {least}"
-    return f"{message[:1].lower()}{message[1:]} (got {shown})"
-
-
-def _split_hint(value: object) -> str:
-    return "; separate values by spaces" if isinstance(value, str) and "," in value else ""
+        raise UsageError(one_line(error, read, given, models=(Experiment, CodecChoice))) from None

@@ -7,16 +7,14 @@ of the original library, its treatment of non-finite values included: NaN decode
 
 from __future__ import annotations
 
-import math
-import operator
 import sys
-from ctypes import c_float
 from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex, TypeGuard, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kvbench import _ext
+from kvbench import cuszp_arguments as checked
 from kvbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +26,7 @@ else:
 
 __all__ = ["MODES", "compress", "decompress", "max_compressed_bytes", "metadata_bytes"]
 
-MODES: tuple[str, ...] = tuple(_cpu.MODES)
+MODES: tuple[str, ...] = checked.MODES
 """The names of the modes: fixed codes values, plain first differences, outlier a block's first value apart."""
 
 
@@ -38,7 +36,7 @@ def metadata_bytes(n: SupportsIndex) -> int:
     Raises:
         UsageError: n is negative or not an integer.
     """
-    return _cpu.metadata_bytes(_count(n))
+    return _cpu.metadata_bytes(checked.count(n))
 
 
 def max_compressed_bytes(n: SupportsIndex) -> int:
@@ -47,7 +45,7 @@ def max_compressed_bytes(n: SupportsIndex) -> int:
     Raises:
         UsageError: n is negative or not an integer.
     """
-    return _cpu.max_compressed_bytes(_count(n))
+    return _cpu.max_compressed_bytes(checked.count(n))
 
 
 @overload
@@ -74,7 +72,7 @@ def compress(
     Raises:
         UsageError: the type, bound, mode, thread count or device cannot be used.
     """
-    bound, mode_number, thread_count = _bound(error_bound), _mode(mode), _threads(threads)
+    bound, mode_number, thread_count = checked.bound(error_bound), checked.mode(mode), checked.threads(threads)
     if _is_tensor(values) and values.is_cuda:
         return _compress_on_gpu(values, bound, mode)
     _memory, address, n, dtype = _dense(values)  # held here until the call is over
@@ -119,7 +117,8 @@ def decompress(
     Raises:
         UsageError: an argument cannot be used, or the stream is not one of n elements in this mode.
     """
-    bound, mode_number, thread_count, count = _bound(error_bound), _mode(mode), _threads(threads), _count(n)
+    bound, mode_number = checked.bound(error_bound), checked.mode(mode)
+    thread_count, count = checked.threads(threads), checked.count(n)
     if _is_tensor(stream) and stream.is_cuda:
         return _decompress_on_gpu(stream, count, bound, mode)
     data = _stream_bytes(stream)
@@ -137,7 +136,7 @@ def decompress(
 
 def _compress_on_gpu(values: torch.Tensor, bound: float, mode: str) -> torch.Tensor:
     cuda = _cuda_calls(values, "values")
-    _dtype(str(values.dtype).removeprefix("torch."))
+    checked.dtype(str(values.dtype).removeprefix("torch."))
     source = values.detach().resolve_neg().contiguous().reshape(-1)
     room = source.new_empty(_cpu.max_compressed_bytes(source.numel()), dtype=sys.modules["torch"].uint8)
     length: int = cuda.compress(source, bound, mode, room)
@@ -199,9 +198,9 @@ def _dense(values: object) -> tuple[object, int, int, int]:
     """Row-major values: the object that owns their memory, the address, the element count and the dtype's number."""
     if _is_tensor(values):
         tensor = _on_cpu(values, "values").detach().resolve_neg().contiguous()
-        return tensor, tensor.data_ptr(), tensor.numel(), _dtype(str(tensor.dtype).removeprefix("torch."))
+        return tensor, tensor.data_ptr(), tensor.numel(), checked.dtype(str(tensor.dtype).removeprefix("torch."))
     if isinstance(values, np.ndarray):
-        dtype = _dtype(values.dtype.name)
+        dtype = checked.dtype(values.dtype.name)
         array = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
         return array, array.ctypes.data, array.size, dtype
     raise UsageError(f"values are of type {type(values).__name__}: give a NumPy array or a torch tensor")
@@ -213,55 +212,6 @@ def _on_cpu(tensor: torch.Tensor, name: str) -> torch.Tensor:
     if tensor.layout != sys.modules["torch"].strided:
         raise UsageError(f"{name} of layout {tensor.layout}: give a dense tensor (.to_dense())")
     return tensor
-
-
-def _dtype(name: str) -> int:
-    number = _cpu.DTYPES.get(name)
-    if number is None:
-        remedy = (
-            "view bfloat16 bits as ml_dtypes.bfloat16 or give a torch tensor"
-            if name == "uint16"
-            else f"convert to one of {', '.join(_cpu.DTYPES)}"
-        )
-        raise UsageError(f"values of dtype {name} cannot be coded: {remedy}")
-    return number
-
-
-def _mode(mode: str) -> int:
-    number = _cpu.MODES.get(mode) if isinstance(mode, str) else None
-    if number is None:
-        raise UsageError(f"mode {mode!r} does not exist: use one of {', '.join(MODES)}")
-    return number
-
-
-def _bound(error_bound: SupportsFloat) -> float:
-    """The bound as float32, the only form the format knows."""
-    try:
-        bound = c_float(float(error_bound)).value
-    except (TypeError, ValueError, OverflowError):
-        raise UsageError(f"error_bound {error_bound!r} is not a number: give a positive float") from None
-    if not (math.isfinite(bound) and bound > 0.0):
-        as_float32 = "" if bound == float(error_bound) or math.isnan(bound) else f" ({bound} as float32)"
-        raise UsageError(f"error_bound {error_bound}{as_float32} cannot be used: give a finite number above 0")
-    return bound
-
-
-def _integer(value: SupportsIndex, name: str, highest: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise UsageError(f"{name} {value!r} is not an integer") from None
-    if not 0 <= number <= highest:
-        raise UsageError(f"{name} {number} cannot be used: give 0 to {highest}")
-    return number
-
-
-def _count(n: SupportsIndex) -> int:
-    return _integer(n, "n", 2**63 - 1)
-
-
-def _threads(threads: SupportsIndex) -> int:
-    return _integer(threads, "threads", 2**31 - 1)
 
 
 def _stream_bytes(stream: bytes | bytearray | memoryview | NDArray[np.uint8] | torch.Tensor) -> NDArray[np.uint8]:

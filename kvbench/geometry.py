@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kvbench.errors import UsageError
 
+# Far above any memory, and far below where byte counts leave 64 bits.
+MOST_ELEMENTS = 2**48
 DType = Literal["float32", "bfloat16", "float16"]
 DTYPE_BYTES: dict[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 DTYPE_ALIASES: dict[str, DType] = {
@@ -97,8 +99,14 @@ def parse_geometry(text: str) -> KVGeometry:
             raise UsageError(f"geometry {text!r}: {part!r} is not one of {', '.join(KVGeometry.model_fields)} = value")
         fields[key] = parse_dtype(value) if key == "dtype" else value.strip()
     try:
-        return KVGeometry.model_validate(fields)
+        geometry = KVGeometry.model_validate(fields)
     except ValidationError as error:
         first_error = error.errors()[0]
         place = ".".join(str(part) for part in first_error["loc"])
         raise UsageError(f"geometry {text!r}: {place}: {first_error['msg'].lower()}") from None
+    if geometry.cache_elements > MOST_ELEMENTS:
+        raise UsageError(
+            f"geometry {text!r}: its cache of {geometry.cache_elements} elements is above {MOST_ELEMENTS}; "
+            "give fewer tokens, layers or heads"
+        )
+    return geometry

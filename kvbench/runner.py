@@ -5,26 +5,24 @@ from __future__ import annotations
 import errno
 import shlex
 import traceback
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from pydantic import ValidationError
-
 from kvbench import report
 from kvbench.bench import baseline, compress
 from kvbench.bench.context import Bench, BenchContext, Preparation
 from kvbench.bench.outcome import Outcome
-from kvbench.config import Experiment
-from kvbench.errors import CaseFailed, CaseSkipped, KvbenchError, UsageError
+from kvbench.config import Experiment, recorded_experiment
+from kvbench.errors import CaseFailed, CaseSkipped, KvbenchError
 from kvbench.measure.sampling import StopRule
+from kvbench.record.closing import close_run, resumable
 from kvbench.record.gpu import cuda_facts
 from kvbench.record.host import host_facts
-from kvbench.record.schema import Case, CaseResult, RunManifest, RunStatus
-from kvbench.record.store import RunFolder, utc_now
+from kvbench.record.schema import Case, CaseResult, RunManifest
+from kvbench.record.store import MANIFEST, RunFolder, utc_now
 from kvbench.record.table import write_tables
 
 # A new measured command is one module with `prepare` and `run`, and one line here.
@@ -82,12 +80,7 @@ def reopen(path: Path) -> tuple[Experiment, RunFolder]:
     """An earlier run to go on with, and the experiment it was for. Raises UsageError where that cannot be."""
     folder = RunFolder.resume(path)
     try:
-        return Experiment.model_validate(folder.manifest().experiment), folder
-    except ValidationError as error:
-        folder.close()
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{path} cannot be resumed: its experiment's {place}: {first['msg'].lower()}") from None
+        return recorded_experiment(folder.manifest().experiment, folder.path / MANIFEST), folder
     except BaseException:
         folder.close()
         raise
@@ -98,35 +91,32 @@ def run(
 ) -> RunManifest:
     """Run every case that the folder does not hold as done, close the manifest, write tables and plots.
 
-    A case that fails is recorded and the next one runs; its traceback goes to errors.log in the folder. A full disk
-    ends the run with KvbenchError. KeyboardInterrupt closes the manifest as `interrupted` and goes on up, its text
-    saying how to resume.
+    A case that fails is recorded and the next one runs; the traceback of an error that kvbench does not raise on
+    purpose goes to errors.log in the folder. A full disk ends the run with KvbenchError. KeyboardInterrupt closes the
+    manifest as `resumable` does and goes on up.
     """
-    manifest = folder.manifest()
-    manifest.status, manifest.ended_at = "running", None
-    loop = _Loop(BENCHES[experiment.command], _context(experiment, manifest), folder, on_progress)
-    manifest.notes += loop.resume_notes()
-    try:
-        folder.write_manifest(manifest)
-        loop.run(preparation)
-        _close(folder, manifest, "finished")
-    except KeyboardInterrupt:
-        _close(folder, manifest, "interrupted")
-        done = f"{manifest.cases_done} of {manifest.cases_planned} cases are kept"
-        raise KeyboardInterrupt(
-            f"interrupted; {done}; go on with: kvbench {experiment.command} --resume {shlex.quote(str(folder.path))}"
-        ) from None
-    except Exception:
-        with suppress(KvbenchError):
-            _close(folder, manifest, "failed")
-        raise
-    try:
+    with resumable(folder):
+        manifest = _measure(experiment, preparation, folder, on_progress)
         write_tables(folder)
         _draw(folder, manifest)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"interrupted after the last case; all are kept; draw with: kvbench report {shlex.quote(str(folder.path))}"
-        ) from None
+    return manifest
+
+
+def _measure(
+    experiment: Experiment, preparation: Preparation, folder: RunFolder, on_progress: OnProgress | None
+) -> RunManifest:
+    manifest = folder.manifest()
+    manifest.status, manifest.ended_at = "running", None
+    try:
+        loop = _Loop(BENCHES[experiment.command], _context(experiment, manifest), folder, on_progress)
+        manifest.notes += loop.resume_notes()
+        folder.write_manifest(manifest)
+        loop.run(preparation)
+        close_run(folder, manifest, "finished")
+    except Exception:
+        with suppress(KvbenchError):
+            close_run(folder, manifest, "failed")
+        raise
     return manifest
 
 
@@ -147,17 +137,6 @@ def _draw(folder: RunFolder, manifest: RunManifest) -> None:
 def _context(experiment: Experiment, manifest: RunManifest) -> BenchContext:
     rule = StopRule(iterations=experiment.iterations, time_limit_s=experiment.time_limit)
     return BenchContext(rule=rule, link=manifest.link, device_id=experiment.device_id)
-
-
-def _close(folder: RunFolder, manifest: RunManifest, status: RunStatus) -> None:
-    results = folder.results()
-    counts = Counter(result.status for result in results)
-    manifest.status, manifest.ended_at = status, utc_now()
-    manifest.cases_done = counts["ok"] + counts["invalid"]
-    manifest.cases_failed, manifest.cases_invalid = counts["failed"], counts["invalid"]
-    manifest.cases_skipped = counts["skipped"]
-    manifest.reasons = dict(Counter(result.reason for result in results if result.reason is not None))
-    folder.write_manifest(manifest)
 
 
 class _Loop:
@@ -218,7 +197,8 @@ class _Loop:
                     f"make room and go on with --resume {shlex.quote(str(self._folder.path))}"
                 ) from error
             self._context.forget()  # after a lack of memory the next case needs what this one held
-            _log(self._folder, f"case {case.id} ({case.label})", error)
+            if not isinstance(error, KvbenchError):
+                _log(self._folder, f"case {case.id} ({case.label})", error)
             return result(Outcome(status="failed", reason_code=_reason_code(error), reason=_one_line(error)))
 
 

@@ -27,7 +27,7 @@ class YamlFile:
 def read_yaml(path: Path) -> YamlFile:
     """Read a file that maps field names to values.
 
-    Raises UsageError when it cannot be read, is not YAML, is not a mapping, or names a key twice.
+    Raises UsageError when it cannot be read, is not YAML, is not a mapping, or has a key that is empty or named twice.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -42,13 +42,13 @@ def read_yaml(path: Path) -> YamlFile:
         raise UsageError(f"config {path} is not valid YAML: {problem}") from None
     if not isinstance(node, yaml.MappingNode) or not isinstance(values, dict):
         raise UsageError(f"config {path} holds no mapping; write one `field: value` a line")
-    _refuse_repeats(node, path)
+    _check_keys(node, path)
     lines = {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
     return YamlFile(path, {str(key): value for key, value in values.items()}, lines)
 
 
-def _refuse_repeats(top: yaml.MappingNode, path: Path) -> None:
-    """Raise UsageError where a mapping, at any depth, names a key twice: YAML would silently take the last."""
+def _check_keys(top: yaml.MappingNode, path: Path) -> None:
+    """Raise UsageError where a mapping, at any depth, has an empty key or names one twice: YAML would take the last."""
     waiting: list[yaml.Node] = [top]
     seen: set[int] = set()  # an anchor may stand in many places, inside itself too
     while waiting:
@@ -62,6 +62,8 @@ def _refuse_repeats(top: yaml.MappingNode, path: Path) -> None:
         lines: dict[str, int] = {}
         for key, value in node.value:
             line, name = key.start_mark.line + 1, str(key.value)
+            if key.tag == "tag:yaml.org,2002:null":
+                raise UsageError(f"config {path} line {line}: a key is empty; write one `field: value` a line")
             if name in lines:
                 raise UsageError(f"config {path} line {line}: {name!r} was already given on line {lines[name]}")
             lines[name] = line

@@ -40,3 +40,9 @@ def test_every_kind_is_explained() -> None:
 
 def test_defaults_are_rel_one_percent() -> None:
     assert Bound() == Bound(kind="rel", value=1e-2)
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_a_truth_value_is_no_bound(value: bool) -> None:
+    with pytest.raises(ValueError, match=f"error bound {value} is not a number; try 1e-2"):
+        Bound(value=value)

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from kvbench.config import CodecChoice, Experiment, build_experiment
+from kvbench.config import CodecChoice, Experiment, build_experiment, recorded_experiment
 from kvbench.errors import UsageError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -82,6 +82,12 @@ def test_an_experiment_survives_json() -> None:
         ({"tensor_size": ["64", "-4"]}, ["--tensor-size", "-4 is not above 0"]),
         ({"tensor_size": ["64K"]}, ["--tensor-size", "'64K' is not a whole number"]),
         ({"tensor_size": ["1.5"]}, ["--tensor-size", "'1.5' is not a whole number"]),
+        ({"tensor_size": [str(2**48 + 1)]}, ["--tensor-size", "is above 281474976710656 elements"]),
+        ({"tensor_size": ["9" * 30]}, ["--tensor-size", "is above 281474976710656 elements"]),
+        ({"geometry": ["layers=1,heads=99999999999,head_dim=9999999"]}, ["--geometry", "is above 281474976710656"]),
+        ({"geometry": ["llama-3.1-8b,tokens=99999999999999999999"]}, ["--geometry", "is above 281474976710656"]),
+        ({"input": [""]}, ["--input", "an empty text is no path"]),
+        ({"baseline": ""}, ["--baseline", "an empty text is no path"]),
         ({"mode": ["fast"]}, ["--mode", "'fast'", "fixed, plain or outlier"]),
         ({"bound_kind": ["relative"]}, ["--bound-kind", "'relative'", "abs, rel or std"]),
         ({"bound_policy": ["loose"]}, ["--bound-policy", "'loose'", "strict or compatible"]),
@@ -116,7 +122,18 @@ def test_a_bad_option_is_named_with_its_value_and_a_remedy(fields: dict[str, Any
         ("mode: [plain, quick]", ["line 1", "mode.1", "'quick'", "fixed, plain or outlier"]),
         ("\nerror_bound: [0.1, -2]", ["line 2", "error_bound.1", "-2 is not a finite"]),
         ("error_bound: [yes]", ["error_bound.0", "True is not a number"]),
-        ("mode: null", ["line 1", "mode", "None"]),
+        ("mode: null", ["line 1", "mode: has no value; give one, or remove the key"]),
+        ("seed: 1\nmode:", ["line 2", "mode: has no value; give one, or remove the key"]),
+        ("error_bound: [0.1, ~]", ["error_bound.1: has no value"]),
+        ("input: 3", ["line 1", "3 is not a path; write a file name in quotes"]),
+        ("input: ''", ["line 1", "an empty text is no path"]),
+        ("baseline: 3", ["line 1", "3 is not a path; write a file name in quotes"]),
+        ("source: 3", ["line 1", "3 is not text; write it in quotes"]),
+        ("command: 3", ["line 1", "command 3 is not known; use baseline, compress, sweep"]),
+        ("command:", ["line 1", "command None is not known"]),
+        ("command: [sweep]", ["line 1", "command ['sweep'] is not known"]),
+        ("mode: plain\n~: 3", ["line 2", "a key is empty"]),
+        ("mode: plain\ncodec:\n  ~: 3", ["line 3", "a key is empty"]),
         ("mode: plain\nmode: fixed", ["line 2", "'mode' was already given on line 1"]),
         ("codec: {name: cuszp, name: raw}", ["line 1", "'name' was already given on line 1"]),
         ("codec:\n- name: cuszp\n  mode: plain\n  mode: fixed", ["line 4", "'mode' was already given on line 3"]),
@@ -202,3 +219,24 @@ def test_the_schema_refuses_what_the_model_refuses(values: dict[str, Any]) -> No
 )
 def test_the_schema_takes_one_value_or_several(values: dict[str, Any]) -> None:
     jsonschema.Draft202012Validator(schema()).validate({"command": "sweep", **values})
+
+
+def test_the_largest_size_is_taken_by_model_and_schema() -> None:
+    assert build_experiment("sweep", {"tensor_size": 2**48}).tensor_size == (2**48,)
+    validator = jsonschema.Draft202012Validator(schema())
+    validator.validate({"command": "sweep", "tensor_size": 2**48})
+    assert not validator.is_valid({"command": "sweep", "tensor_size": 2**48 + 1})
+
+
+def test_a_recorded_experiment_is_read_back_or_blamed_on_its_record() -> None:
+    experiment = build_experiment("sweep", {"seed": "3"})
+    place = Path("run/manifest.json")
+    assert recorded_experiment(experiment.model_dump(mode="json"), place) == experiment
+    for values, words in (
+        ({"command": "sweep", "seed": "x"}, "run/manifest.json: seed: 'x' is not a whole number; restore the record"),
+        ({"command": "sweep", "sead": 1}, "run/manifest.json: unknown key 'sead'"),
+        ({"command": "dance"}, "run/manifest.json: command: 'dance' is not known"),
+    ):
+        with pytest.raises(UsageError) as told:
+            recorded_experiment(values, place)
+        assert str(told.value).startswith(words)

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -157,6 +158,22 @@ def test_other_arguments_that_are_refused() -> None:
     for wrong in ("text", 7, np.zeros(2000, np.int8), torch.zeros(2000)):
         with pytest.raises(UsageError, match="a stream of"):
             cuszp.decompress(wrong, 1, 1e-2)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("truth", [True, False, np.True_])
+def test_truth_values_are_no_numbers(truth: Any) -> None:
+    stream = cuszp.compress(VALUES, 1e-2)
+    for call, name in (
+        (lambda: cuszp.compress(VALUES, truth), "error_bound"),
+        (lambda: cuszp.compress(VALUES, 1e-2, threads=truth), "threads"),
+        (lambda: cuszp.decompress(stream, VALUES.size, truth), "error_bound"),
+        (lambda: cuszp.decompress(stream, VALUES.size, 1e-2, threads=truth), "threads"),
+        (lambda: cuszp.decompress(stream, truth, 1e-2), "n"),
+        (lambda: cuszp.metadata_bytes(truth), "n"),
+        (lambda: cuszp.max_compressed_bytes(truth), "n"),
+    ):
+        with pytest.raises(UsageError, match=rf"^{name} .*(True|False).* is not an? (number|integer)"):
+            call()
 
 
 @pytest.mark.parametrize("threads", [1, 2])

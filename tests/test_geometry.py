@@ -48,6 +48,7 @@ def test_every_known_name_parses(name: str) -> None:
         ("layers=2,heads=3,head_dim=64,dtype=int8", "unknown dtype 'int8'"),
         ("layers=-1,heads=3,head_dim=64", "layers"),
         ("layers=2,layers=3,heads=3,head_dim=64", "'layers' is given twice"),
+        ("layers=1,heads=8,head_dim=128,tokens=137438953473", "281474976712704 elements is above 281474976710656"),
     ],
 )
 def test_a_bad_spec_names_its_part(text: str, named: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from kvbench.runner import Progress
 
 SECONDS_BETWEEN_LINES = 5.0
+UNLIMITED_COLUMNS = 100_000
 
 
 def say(line: str) -> None:
@@ -24,14 +26,19 @@ def say(line: str) -> None:
 
 
 def show(*parts: RenderableType) -> None:
-    """Results: tables and lines, as wide as the terminal, 80 columns where there is none."""
+    """Results: tables and lines, as wide as the terminal or COLUMNS; without either a table is as wide as it needs."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console(highlight=False, emoji=False, markup=False)
-    unlimited = console.options.update(max_width=1000)
+    width = console.width
+    unlimited = console.options.update(max_width=UNLIMITED_COLUMNS)
     for part in parts:
-        if isinstance(part, Table) and console.measure(part, options=unlimited).maximum > console.width:
+        needed = console.measure(part, options=unlimited).maximum if isinstance(part, Table) else width
+        console.width = width
+        if needed > width and not (console.is_terminal or os.environ.get("COLUMNS")):
+            console.width = needed  # a file or pipe has no edge to wrap at
+        elif needed > width and isinstance(part, Table):
             part.padding = (0, 0, 0, 0)
         # A terminal gets lines wrapped at words, a file gets each whole.
         console.print(part, soft_wrap=isinstance(part, str) and not console.is_terminal)

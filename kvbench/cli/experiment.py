@@ -13,7 +13,7 @@ import typer
 from kvbench.cli.app import EXIT_CASES_FAILED
 from kvbench.cli.console import progress, say, show
 from kvbench.cli.options import Asked
-from kvbench.errors import UsageError
+from kvbench.errors import KvbenchError, UsageError
 
 if TYPE_CHECKING:
     from kvbench.bench.context import Preparation
@@ -40,8 +40,8 @@ def run_experiment(
     experiment = _resumed(command, asked) if asked.resume else _new(command, asked, defaults)
     table, path = _outputs(asked)
     from kvbench import runner
+    from kvbench.record.closing import resumable
     from kvbench.record.store import RunFolder
-    from kvbench.record.table import write_single_table
 
     preparation = _with_warning(runner.prepare(experiment))
     if check is not None:
@@ -55,10 +55,10 @@ def run_experiment(
         if asked.resume
         else runner.create(experiment, preparation, path=path, argv=["kvbench", *sys.argv[1:]])
     )
-    with folder:
+    with folder, resumable(folder):
         _run(experiment, preparation, folder)
         if table is not None:
-            write_single_table(table, folder.results(), folder.manifest().run_id)
+            _write_table(table, folder)
     _show_results(folder, table)
     if folder.manifest().cases_failed:
         raise typer.Exit(EXIT_CASES_FAILED)
@@ -77,6 +77,16 @@ def _run(experiment: Experiment, preparation: Preparation, folder: RunFolder) ->
             say(note)
 
 
+def _write_table(table: Path, folder: RunFolder) -> None:
+    from kvbench.record.table import write_single_table
+
+    try:
+        write_single_table(table, folder.results(), folder.manifest().run_id)
+    except KvbenchError as error:
+        kept = folder.path / f"summary{table.suffix.lower()}"
+        raise KvbenchError(f"{error}; the run is kept, {kept} is the same table") from error
+
+
 def _new(command: Command, asked: Asked, defaults: dict[str, Any] | None) -> Experiment:
     from kvbench.config import build_experiment
 
@@ -85,16 +95,17 @@ def _new(command: Command, asked: Asked, defaults: dict[str, Any] | None) -> Exp
 
 def _resumed(command: Command, asked: Asked) -> Experiment:
     """The experiment of an earlier run. Raises UsageError where options typed beside --resume say something else."""
-    from kvbench.config import Experiment, build_experiment
-    from kvbench.record.store import RunFolder
+    from kvbench.config import Experiment, build_experiment, recorded_experiment
+    from kvbench.record.store import MANIFEST, RunFolder
 
     assert asked.resume is not None
-    manifest = RunFolder.open(asked.resume).manifest()
+    folder = RunFolder.open(asked.resume)
+    manifest = folder.manifest()
     if manifest.command != command:
         raise UsageError(f"{asked.resume} is a run of {manifest.command}: kvbench {manifest.command} --resume ...")
     defaults = Experiment(command=command).model_dump(mode="json")
     chosen = {name: value for name, value in manifest.experiment.items() if value != defaults.get(name)}
-    experiment = build_experiment(command, chosen)
+    experiment = recorded_experiment({**chosen, "command": command}, folder.path / MANIFEST)
     wanted = build_experiment(command, asked.fields, asked.config, defaults=chosen)
     for name in Experiment.model_fields:
         if getattr(wanted, name) != getattr(experiment, name):

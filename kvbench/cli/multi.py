@@ -27,7 +27,7 @@ def fold(args: Sequence[str], *, many: Collection[str], single: Collection[str])
 
     `many` and `single` name the options that take several values and exactly one. A negative number, `-inf` or
     `-nan` is a value, not an option. `--` and all after it stay as they are. Raises UsageError for an option
-    without a value.
+    without a value or with an empty one.
     """
     folded: list[str] = []
     rest = list(args)
@@ -44,6 +44,8 @@ def fold(args: Sequence[str], *, many: Collection[str], single: Collection[str])
             values.append(rest.pop(0))
         if not values:
             raise UsageError(f"{name} needs a value" + (f", not {rest[0]!r}" if rest else ""))
+        if "" in values:
+            raise UsageError(f"{name} needs a value, not ''; give one, or leave the option out")
         folded += [f"{name}={one}" for one in values]
     return folded
 

@@ -19,7 +19,7 @@ from kvbench.codecs.elements import as_bytes, check_encode_room, dtype_name, fla
 from kvbench.codecs.encoded import EncodedTensor
 from kvbench.codecs.frame_header import MAX_CONSTANT_ELEMENTS, MAX_DIMENSIONS, BodyKind, FrameHeader, side_section_bytes
 from kvbench.codecs.nonfinite import NonFinite, side_form
-from kvbench.config import Mode
+from kvbench.config import Mode, Whole
 from kvbench.errors import CaseFailed, UsageError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Cuszp(Codec):
 
     mode: Mode = "plain"
     bound_policy: BoundPolicy = "strict"
-    threads: int = Field(default=0, ge=0, description="CPU threads; 0 means one a core; a GPU has no use for it")
+    threads: Whole = Field(default=0, ge=0, description="CPU threads; 0 means one a core; a GPU has no use for it")
 
     @classmethod
     def unavailable(cls, device: Literal["cpu", "cuda"]) -> str | None:

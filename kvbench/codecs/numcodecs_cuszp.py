@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from inspect import signature
+from typing import Any, ClassVar, Self
 
 import ml_dtypes
 import numpy as np
@@ -21,6 +23,7 @@ from kvbench.config import Mode
 from kvbench.errors import UsageError
 from kvbench.tensors.base import KVView
 
+_OWN_NAMES = {"value": "error_bound", "kind": "bound_kind"}  # of the fields of a Bound
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 
@@ -48,21 +51,44 @@ class CuszpNumcodec(NumcodecsCodec):  # type: ignore[misc]  # numcodecs has no t
         except ValidationError as error:
             first = error.errors()[0]
             message = str(first["msg"]).removeprefix("Value error, ")
-            raise UsageError(f"codec 'cuszp', {first['loc'][0]}: {message} (got {first['input']!r})") from None
+            name = _OWN_NAMES.get(str(first["loc"][0]), first["loc"][0])
+            raise UsageError(f"codec 'cuszp', {name}: {message} (got {first['input']!r})") from None
         self.error_bound = self._bound.value
         self.bound_kind = bound_kind
         self.mode = mode
         self.bound_policy = bound_policy
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """The codec of a configuration without its `id`. Raises UsageError for a key or value that cannot be used."""
+        known = list(signature(cls).parameters)
+        for name in config:
+            if name not in known:
+                raise UsageError(f"codec 'cuszp' has no parameter {name!r}; it takes: {', '.join(known)}")
+        return cls(**config)
+
     def encode(self, buf: Any) -> bytes:
-        """The frame of an array. Raises UsageError for another dtype or byte order."""
-        tensor = _tensor(ensure_ndarray(buf))
+        """The frame of an array. Raises UsageError for what is no array, and for another dtype or byte order."""
+        try:
+            array = ensure_ndarray(buf)
+        except TypeError:
+            raise UsageError(
+                f"codec 'cuszp' takes arrays, not a {type(buf).__name__}: convert it with numpy.asarray"
+            ) from None
+        tensor = _tensor(array)
         out = torch.empty(self._codec.capacity(tensor.numel(), tensor.dtype), dtype=torch.uint8)
         return frame.to_bytes(self._codec.encode(KVView(tensor), out, self._bound))
 
     def decode(self, buf: Any, out: Any = None) -> Any:
-        """The array of a frame, or `out` filled with it. Raises FrameError for bytes that are not a whole frame."""
-        encoded = frame.from_bytes(memoryview(ensure_contiguous_ndarray(buf)))
+        """The array of a frame, or `out` filled with it.
+
+        Raises FrameError for bytes that are not a whole frame, and UsageError for what holds no bytes.
+        """
+        try:
+            content = ensure_contiguous_ndarray(buf)
+        except TypeError:
+            raise UsageError(f"codec 'cuszp' decodes the bytes of a frame, not a {type(buf).__name__}") from None
+        encoded = frame.from_bytes(memoryview(content))
         tensor = empty_like_decoded(encoded)
         self._codec.decode(encoded, tensor)
         return ndarray_copy(_array(tensor), out)

@@ -13,13 +13,12 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
-
-from pydantic import ValidationError
+from typing import Any, Self
 
 from kvbench.errors import KvbenchError, UsageError
 from kvbench.record.files import os_reason, write_whole
-from kvbench.record.schema import SCHEMA_VERSION, CaseResult, Link, RunManifest
+from kvbench.record.parse import NotThisKindError, parse_record
+from kvbench.record.schema import CaseResult, Link, RunManifest
 
 RESULTS = Path("results")
 MANIFEST = "manifest.json"
@@ -76,15 +75,16 @@ class RunFolder:
             folder.write_manifest(manifest)
         except FileExistsError:
             raise UsageError(_holds_a_run(target)) from None
-        except (OSError, KvbenchError) as error:
+        except BaseException as error:  # an interrupt too: half a run could be neither resumed nor started again
             folder.close()
             with suppress(OSError):
-                (target / JOURNAL).unlink(missing_ok=True)
+                for name in (MANIFEST, JOURNAL):
+                    (target / name).unlink(missing_ok=True)
                 for folder_made in made:
                     folder_made.rmdir()
-            if isinstance(error, KvbenchError):
-                raise
-            raise UsageError(_not_writable(target, error)) from None
+            if isinstance(error, OSError):
+                raise UsageError(_not_writable(target, error)) from None
+            raise
         return folder
 
     @classmethod
@@ -154,7 +154,7 @@ class RunFolder:
         """Raises UsageError when the manifest cannot be read, or was written by a newer kvbench."""
         path = self.path / MANIFEST
         try:
-            return _parse(path.read_bytes(), RunManifest, str(path))
+            return parse_record(path.read_bytes(), RunManifest, str(path))
         except OSError as error:
             raise UsageError(f"{path}: {os_reason(error)}; give a run folder") from None
 
@@ -194,38 +194,14 @@ class RunFolder:
             if last and not line.endswith(b"\n"):
                 break
             try:
-                results.append(_parse(line, CaseResult, f"{path} line {number}"))
-            except _NotThisKindError:
+                results.append(parse_record(line, CaseResult, f"{path} line {number}"))
+            except NotThisKindError:
                 # A crash of the machine, unlike one of the process, may leave a full-length last line of zeros.
                 if last:
                     break
                 raise
             whole_bytes += len(line)
         return results, whole_bytes
-
-
-class _NotThisKindError(UsageError):
-    """Bytes that are no such record."""
-
-
-_Record = TypeVar("_Record", RunManifest, CaseResult)
-
-
-def _parse(content: bytes, kind: type[_Record], place: str) -> _Record:
-    try:
-        fields = json.loads(content)
-        written = fields.get("schema_version", 0) if isinstance(fields, dict) else 0
-        if isinstance(written, int) and written > SCHEMA_VERSION:
-            raise UsageError(
-                f"{place}: schema version {written} is newer than {SCHEMA_VERSION}, which this kvbench knows; update it"
-            )
-        return kind.model_validate(fields)
-    except (ValidationError, ValueError) as error:
-        if isinstance(error, UsageError):
-            raise
-        first = error.errors()[0] if isinstance(error, ValidationError) else None
-        detail = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)
-        raise _NotThisKindError(f"{place} is damaged ({detail}); restore it or remove it") from None
 
 
 def new_run_id(command: str) -> str:

@@ -110,7 +110,7 @@ def _array_header(stream: IO[bytes], name: str, path: Path, stream_bytes: int) -
     if version not in read_header:
         raise UsageError(f"{path}: array {name!r} has fields or a format of version {version}; save plain float arrays")
     shape, _, dtype = read_header[version](stream)
-    if min(shape, default=0) < 0:
+    if min(shape, default=0) < 0 or any(isinstance(length, bool) for length in shape):
         raise ValueError(f"array {name!r} has the shape {shape}")
     if dtype.hasobject:
         raise UsageError(

@@ -17,6 +17,8 @@ from kvbench.tensors.sizes import cut
 if TYPE_CHECKING:
     import torch
 
+MAX_DIMENSIONS = 8  # what a frame can hold
+
 
 def is_tensor_file(text: str) -> bool:
     """Whether a source's name is a path of a readable kind, by its suffix."""
@@ -72,6 +74,8 @@ def _format(path: Path) -> FileFormat:
         raise UsageError(f"{path} is a folder; give a file: {', '.join(FORMATS)}")
     if suffix not in FORMATS:
         raise UsageError(f"{path}: unknown kind of tensor file {suffix!r}; use {', '.join(FORMATS)}")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is a pipe or a device, which cannot be read twice; save it as a file")
     return FORMATS[suffix]
 
 
@@ -96,6 +100,11 @@ def _check_usable(tensor: StoredTensor, source: str) -> None:
         raise UsageError(
             f"{source}: tensor {tensor.name!r} is {tensor.dtype}; cast it to one of {', '.join(DTYPE_BYTES)} "
             "(bfloat16 in .safetensors only), or choose others with --tensor GLOB"
+        )
+    if len(tensor.shape) > MAX_DIMENSIONS:
+        raise UsageError(
+            f"{source}: tensor {tensor.name!r} has {len(tensor.shape)} dimensions; "
+            f"reshape it to {MAX_DIMENSIONS} or fewer"
         )
     if 0 in tensor.shape:
         raise UsageError(f"{source}: tensor {tensor.name!r} has no elements (shape {list(tensor.shape)})")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from kvbench.cli import app
+from kvbench.errors import KvbenchError
 from kvbench.record.schema import CaseResult
 from kvbench.record.store import RunFolder
 
@@ -211,6 +212,49 @@ def test_resume_refuses_another_experiment_another_command_and_another_folder(re
     assert "no run at missing" in refused("sweep", "--resume", "missing")
 
 
+def test_an_interrupt_before_the_first_case_says_how_to_resume(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kvbench.cli.experiment.say", interrupt)
+    run = run_of("sweep", *SMALL, code=app.EXIT_INTERRUPTED)
+    assert run.manifest().status == "interrupted"
+    assert "go on with: kvbench sweep --resume run" in capsys.readouterr().err
+
+
+def test_a_resumed_manifest_with_a_bad_experiment_is_blamed_itself(refused: Refused) -> None:
+    run = run_of("sweep", *SMALL)
+    manifest = run.manifest()
+    run.write_manifest(manifest.model_copy(update={"experiment": {**manifest.experiment, "threads": "several"}}))
+    for extra in ([], ["--dry-run"]):
+        line = refused("sweep", "--resume", "run", *extra)
+        assert "run/manifest.json: threads: 'several' is not a whole number; restore the record" in line
+        assert "--threads" not in line
+
+
+def test_a_table_that_cannot_be_written_names_the_run_that_is_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from kvbench.record import table
+
+    really_write = table.write_whole
+
+    def full(target: Path, text: str) -> Path:
+        if target == Path("mine.json"):
+            raise KvbenchError(f"the disk is full: cannot write {target}; nothing was changed")
+        return really_write(target, text)
+
+    monkeypatch.setattr(table, "write_whole", full)
+    assert app.run(["compress", *SMALL, "--output", "mine.json"]) == app.EXIT_ERROR
+    [folder] = Path("results").iterdir()
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "cannot write mine.json" in last
+    assert str(folder / "summary.json") in last
+    assert (folder / "summary.json").exists()
+
+
 # Bad input.
 
 
@@ -237,6 +281,9 @@ def test_c03_in_a_process_of_its_own() -> None:
     [
         (["--tensor-size", "0"], ["--tensor-size", "0"]),
         (["--tensor-size", "-5"], ["-5"]),
+        (["--tensor-size", "99999999999999999999"], ["99999999999999999999 is above 281474976710656 elements"]),
+        (["--input", ""], ["--input needs a value, not ''"]),
+        (["--config", ""], ["--config needs a value, not ''"]),
         (["--tensor-sizes", "64K"], ["'64K' is not a whole number"]),
         (["--mode", "fast"], ["'fast'", "fixed, plain or outlier"]),
         (["--codec", "zip"], ["'zip'", "cuszp", "raw"]),

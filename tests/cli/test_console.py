@@ -1,8 +1,9 @@
-"""Tests progress lines where there is no terminal."""
+"""Tests progress lines and tables where there is no terminal."""
 
 from __future__ import annotations
 
 import pytest
+from rich.table import Table
 
 from kvbench.cli import console
 from kvbench.record.schema import Case, CaseResult
@@ -30,3 +31,29 @@ def test_a_line_every_few_seconds_with_the_time_left(
 
 def finished() -> CaseResult:
     return CaseResult(case_id=CASE.id, case=CASE, status="ok", started_at="2026-01-01T00:00:00Z", elapsed_s=2.0)
+
+
+def wide_table() -> Table:
+    table = Table(title="many columns")
+    for number in range(20):
+        table.add_column(f"column_{number}")
+    table.add_row(*("value_of_some_length" for _ in range(20)))
+    return table
+
+
+def test_without_a_terminal_a_wide_table_keeps_its_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    console.show(wide_table(), "one line")
+    printed = capsys.readouterr().out.splitlines()
+    assert any(line.count("value_of_some_length") == 20 for line in printed)
+    assert "one line" in printed
+
+
+def test_columns_is_obeyed_without_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "90")
+    console.show(wide_table())
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 90

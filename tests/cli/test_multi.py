@@ -30,7 +30,6 @@ def folded(line: str) -> list[str]:
         ("--x 1 2 --seed 3 --name a b", "--x=1 --x=2 --seed=3 --name=a --name=b"),
         ("--x -1 -2.5e-3 -inf -nan nan", "--x=-1 --x=-2.5e-3 --x=-inf --x=-nan --x=nan"),
         ("--x a=b c", "--x=a=b --x=c"),
-        ("--x= 1", "--x= --x=1"),
         ("--x - 1", "--x=- --x=1"),
         ("--seed -1", "--seed=-1"),
         ("file --x 1", "file --x=1"),
@@ -50,6 +49,12 @@ def test_fold(typed: str, meant: str) -> None:
 def test_an_option_without_a_value_is_named(line: str) -> None:
     with pytest.raises(UsageError, match=r"--(x|seed) needs a value"):
         folded(line)
+
+
+@pytest.mark.parametrize("words", [["--x", ""], ["--x="], ["--x", "1", ""], ["--seed", ""], ["--seed="]])
+def test_an_empty_value_is_refused(words: list[str]) -> None:
+    with pytest.raises(UsageError, match=r"--(x|seed) needs a value, not ''"):
+        fold(words, many={"--x"}, single={"--seed"})
 
 
 app = typer.Typer(add_completion=False)
@@ -74,7 +79,7 @@ def parsed(typed: list[str]) -> object:
 VALUE = st.one_of(
     st.floats().map(repr),
     st.integers().map(str),
-    st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=8).filter(
+    st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=8).filter(
         lambda s: not s.startswith("-")
     ),
 )

@@ -57,3 +57,17 @@ def test_env_as_json_is_strict(capsys):
     assert run(["env", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out, parse_constant=lambda word: pytest.fail(word))
     assert facts["cuda"] in {"available", "unavailable"}
+
+
+@pytest.mark.parametrize("place", ["ratio", "median_s"])
+@pytest.mark.parametrize("number", [1e308, 1e-308])
+def test_absurd_numbers_are_told_in_words(folder, capsys, place, number):
+    journal = folder.path / "cases.jsonl"
+    fields = json.loads(journal.read_text())
+    for holder in [fields["metrics"]] if place == "ratio" else fields["phases"].values():
+        holder[place] = number
+    journal.write_text(json.dumps(fields) + "\n")
+    assert run(["report", str(folder.path)]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"kvbench: error: no whole report can be made of {folder.path} (")
+    assert line.endswith(f"look for numbers in {journal} that no measurement gives")

@@ -87,6 +87,7 @@ class TestBuiltIn:
             ("cuszp", {"mod": "plain"}, "codec 'cuszp' has no parameter 'mod'; it takes: mode, bound_policy, threads"),
             ("cuszp", {"mode": "fast"}, "'cuszp', parameter mode: .*'fixed', 'plain' or 'outlier'.*got 'fast'"),
             ("cuszp", {"threads": -1}, "parameter threads: .*greater than or equal to 0.*got -1"),
+            ("cuszp", {"threads": True}, "parameter threads: True is not a number"),
             ("raw", {"level": 3}, "codec 'raw' has no parameter 'level'; it takes: none"),
         ],
     )

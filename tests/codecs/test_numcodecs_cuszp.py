@@ -97,14 +97,31 @@ def test_arrays_it_does_not_take(bad, message):
     ("params", "message"),
     [
         ({"error_bound": -1.0}, "error bound -1.0"),
-        ({"bound_kind": "percent"}, "kind: .*got 'percent'"),
+        ({"error_bound": 0}, "'cuszp', error_bound: error bound 0.0 is not a finite number above 0"),
+        ({"error_bound": True}, "'cuszp', error_bound: error bound True is not a number"),
+        ({"error_bound": "x"}, "'cuszp', error_bound: .*got 'x'"),
+        ({"bound_kind": "percent"}, "'cuszp', bound_kind: .*got 'percent'"),
         ({"mode": "fast"}, "mode: .*got 'fast'"),
         ({"bound_policy": "loose"}, "bound_policy: .*got 'loose'"),
     ],
 )
 def test_bad_parameters(params, message):
-    with pytest.raises(UsageError, match=message):
-        CuszpNumcodec(**params)
+    for make in (lambda: CuszpNumcodec(**params), lambda: numcodecs.get_codec({"id": "cuszp", **params})):
+        with pytest.raises(UsageError, match=message):
+            make()
+
+
+def test_an_unknown_key_of_a_configuration_is_named():
+    with pytest.raises(UsageError, match="no parameter 'level'; it takes: error_bound, bound_kind, mode, bound_policy"):
+        numcodecs.get_codec({"id": "cuszp", "level": 3})
+
+
+@pytest.mark.parametrize("value", [[1], 3, None, "text"], ids=str)
+def test_what_is_no_array_and_no_bytes_is_refused(value):
+    with pytest.raises(UsageError, match=f"takes arrays, not a {type(value).__name__}"):
+        CuszpNumcodec().encode(value)
+    with pytest.raises(UsageError, match=f"bytes of a frame, not a {type(value).__name__}"):
+        CuszpNumcodec().decode(value)
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

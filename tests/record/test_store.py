@@ -15,6 +15,7 @@ from fake_run import LINK, codec_case, finished, make_run, result, sweep_results
 
 from kvbench.errors import KvbenchError, UsageError
 from kvbench.record import store
+from kvbench.record.schema import SCHEMA_VERSION
 from kvbench.record.store import RunFolder
 
 ARGV = ["kvbench", "sweep"]
@@ -117,7 +118,7 @@ def test_damage_in_the_middle_is_told(tmp_path, results):
 @pytest.mark.parametrize("name", ["manifest.json", "cases.jsonl"])
 def test_a_newer_schema_is_refused(tmp_path, results, name):
     path = make_run(tmp_path / "run", results[:1]).path / name
-    fields = json.loads(path.read_text()) | {"schema_version": store.SCHEMA_VERSION + 1, "novelty": 1}
+    fields = json.loads(path.read_text()) | {"schema_version": SCHEMA_VERSION + 1, "novelty": 1}
     path.write_text(json.dumps(fields) + "\n")
     folder = RunFolder.open(tmp_path / "run")
     with pytest.raises(UsageError, match="newer than"):
@@ -273,3 +274,44 @@ def test_reading_does_not_write(tmp_path, results):
     folder = make_run(tmp_path / "run", results[:1])
     with pytest.raises(RuntimeError, match="opened for reading"):
         folder.append(results[1])
+
+
+@pytest.mark.parametrize("place", ["flock", "write_manifest", "after_the_manifest"])
+def test_an_interrupt_while_a_run_is_made_leaves_nothing(tmp_path, monkeypatch, place):
+    def interrupt(*_arguments):
+        raise KeyboardInterrupt
+
+    whole = RunFolder.write_manifest
+
+    def write_then_interrupt(folder, manifest):
+        whole(folder, manifest)
+        raise KeyboardInterrupt
+
+    if place == "flock":
+        monkeypatch.setattr(store.fcntl, "flock", interrupt)
+    else:
+        monkeypatch.setattr(
+            RunFolder, "write_manifest", interrupt if place == "write_manifest" else write_then_interrupt
+        )
+    with pytest.raises(KeyboardInterrupt):
+        new(tmp_path / "deep" / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("junk", [b"\xff\xfe{", b'{"a": "\xed\xa0\x80"}'])
+def test_bytes_that_are_no_text_are_told_as_such(tmp_path, results, junk):
+    folder = make_run(tmp_path / "run", results[:2])
+    (folder.path / "manifest.json").write_bytes(junk)
+    with pytest.raises(UsageError, match=r"manifest\.json is damaged \(byte \d+ is not UTF-8 text\); restore"):
+        folder.manifest()
+    journal = folder.path / "cases.jsonl"
+    journal.write_bytes(junk + b"\n" + journal.read_bytes())
+    with pytest.raises(UsageError, match=r"line 1 is damaged \(byte \d+ is not UTF-8 text\); restore"):
+        folder.results()
+
+
+def test_a_manifest_that_nests_without_end_is_damaged(tmp_path, results):
+    folder = make_run(tmp_path / "run", results[:1])
+    (folder.path / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(UsageError, match="is damaged"):
+        folder.manifest()

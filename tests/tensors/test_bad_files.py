@@ -194,3 +194,37 @@ def test_unreadable(tmp_path: Path) -> None:
     path = write(tmp_path / "x.npy")
     path.chmod(0)
     assert "Permission denied" in refused(path)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x{suffix}"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDWR)  # so that a wrong build fails at end of file or damage, not never
+    os.write(reader, b"not an array")
+    try:
+        assert "is a pipe or a device" in refused(path)
+    finally:
+        os.close(reader)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_more_dimensions_than_a_frame_holds(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x{suffix}"
+    array = np.zeros((1,) * 9, np.float32)
+    if suffix == ".npy":
+        np.save(path, array)
+    elif suffix == ".npz":
+        np.savez(path, x=array)
+    else:
+        save_file({"x": torch.from_numpy(array)}, path)
+    assert "tensor 'x' has 9 dimensions; reshape it to 8 or fewer" in refused(path)
+
+
+def test_a_truth_value_in_a_shape(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.npy")
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"(24,), }  ", b"(True,), }"))
+    assert path.read_bytes()[:128].count(b"(True,)") == 1
+    assert len(path.read_bytes()) == len(content)
+    assert "is not a whole .npy file (array 'x' has the shape (True,))" in refused(path)
