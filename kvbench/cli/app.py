@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import signal
 import sys
 import traceback
 from importlib.metadata import EntryPoint, entry_points, version
@@ -158,4 +159,5 @@ def _steady_streams() -> None:
 def main() -> None:
     """The `kvbench` program."""
     _steady_streams()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's end keeps and closes the run too
     sys.exit(run(sys.argv[1:]))

@@ -26,20 +26,24 @@ def say(line: str) -> None:
 
 
 def show(*parts: RenderableType) -> None:
-    """Results: tables and lines, as wide as the terminal or COLUMNS; without either a table is as wide as it needs."""
+    """Results: lines as wide as the terminal or COLUMNS, tables at least as wide as they need.
+
+    A table that is too wide loses its padding first. What is still too long is left to the terminal to wrap: a cell
+    broken in two reads as another number.
+    """
     from rich.console import Console
     from rich.table import Table
 
     console = Console(highlight=False, emoji=False, markup=False)
     width = console.width
     unlimited = console.options.update(max_width=UNLIMITED_COLUMNS)
+    limited = console.is_terminal or bool(os.environ.get("COLUMNS"))
     for part in parts:
-        needed = console.measure(part, options=unlimited).maximum if isinstance(part, Table) else width
         console.width = width
-        if needed > width and not (console.is_terminal or os.environ.get("COLUMNS")):
-            console.width = needed  # a file or pipe has no edge to wrap at
-        elif needed > width and isinstance(part, Table):
-            part.padding = (0, 0, 0, 0)
+        if isinstance(part, Table):
+            if limited and console.measure(part, options=unlimited).maximum > width:
+                part.padding = (0, 0, 0, 0)
+            console.width = max(width, console.measure(part, options=unlimited).maximum)
         # A terminal gets lines wrapped at words, a file gets each whole.
         console.print(part, soft_wrap=isinstance(part, str) and not console.is_terminal)
 

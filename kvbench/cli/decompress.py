@@ -81,7 +81,10 @@ def _write_safetensors(path: Path, tensor: torch.Tensor, header: FrameHeader) ->
     from kvbench.tensors.file_formats import SCHEMA_KEY
 
     metadata = {SCHEMA_KEY: str(SCHEMA_VERSION), "layout": header.layout}
+    path.touch()
+    mode = path.stat().st_mode
     save_file({TENSOR_NAME: tensor}, path, metadata=metadata)
+    path.chmod(mode)  # the library gives its files to their owner alone
 
 
 _WRITERS: dict[str, Callable[[Path, torch.Tensor, FrameHeader], None]] = {

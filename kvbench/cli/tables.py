@@ -73,7 +73,7 @@ def case_table(results: Sequence[CaseResult]) -> tuple[Table | None, list[str]]:
             texts[shown.index("bound")] = f"{row.settings['bound kind']} {row.settings['bound']}"
         table.add_row(*texts, *numbers, _star(row, marks), *last)
     same = ", ".join(f"{NAMES.get(name, name)} {value}" for name, value in constant(rows).items())
-    return table, [f"same in all rows: {same}", *notes, *LEGEND]
+    return table, [f"same in all rows, where it applies: {same}", *notes, *LEGEND]
 
 
 def _rows_to_print(results: Sequence[CaseResult], marks: Mapping[str, bool]) -> tuple[list[Row], list[str]]:

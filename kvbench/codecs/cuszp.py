@@ -15,7 +15,7 @@ from kvbench.bound import Bound, BoundPolicy
 from kvbench.codecs import cuszp_decode, engine
 from kvbench.codecs.base import Codec, Encoded
 from kvbench.codecs.deviation import standard_deviation
-from kvbench.codecs.elements import as_bytes, check_encode_room, dtype_name, flat
+from kvbench.codecs.elements import as_bytes, check_encode_room, copy_bytes, dtype_name, flat
 from kvbench.codecs.encoded import EncodedTensor
 from kvbench.codecs.frame_header import MAX_CONSTANT_ELEMENTS, MAX_DIMENSIONS, BodyKind, FrameHeader, side_section_bytes
 from kvbench.codecs.nonfinite import NonFinite, side_form
@@ -204,7 +204,7 @@ def _finish(header: FrameHeader, values: torch.Tensor, out: torch.Tensor) -> Enc
         side = NonFinite.collect(values, header.non_finite_count, header.dtype)
     body = out[: header.body_bytes]
     if header.body_kind == "raw":
-        body.copy_(as_bytes(values))
+        copy_bytes(body, as_bytes(values))
     elif header.body_kind == "constant":
         at = 0 if side is None else side.first_finite()
         body.copy_(as_bytes(values[at : at + 1]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 
 from kvbench.errors import UsageError
@@ -61,10 +62,22 @@ def float32_piece(raw: torch.Tensor, dtype: DType, first: int, count: int) -> to
     return piece.to(torch.float32)
 
 
+def copy_bytes(target: torch.Tensor, source: torch.Tensor) -> None:
+    """Copy uint8 memory, on the host by one thread.
+
+    torch would split a host copy over its threads and wait for the slowest, which on a busy machine takes milliseconds
+    whatever the size.
+    """
+    if target.device.type == "cpu" and source.device.type == "cpu":
+        np.copyto(target.numpy(), source.numpy())
+    else:
+        target.copy_(source)
+
+
 def fill_from_bytes(raw: torch.Tensor, dtype: DType, out: torch.Tensor) -> None:
     """Write raw element bytes of `dtype` into `out`, of that dtype (bit for bit) or float32 (widened)."""
     if dtype_name(out.dtype) == dtype:
-        as_bytes(out).copy_(raw)
+        copy_bytes(as_bytes(out), raw)
         return
     target = flat(out)
     for first, count in pieces(target.numel()):

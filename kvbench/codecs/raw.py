@@ -14,6 +14,7 @@ from kvbench.codecs.elements import (
     as_bytes,
     check_decode_target,
     check_encode_room,
+    copy_bytes,
     dtype_name,
     fill_from_bytes,
     flat,
@@ -69,7 +70,7 @@ class RawEncoded:
 
 
 class Raw(Codec):
-    """A copy: lossless, no header, no axes. Its sizes and times are those of moving the tensor as it is."""
+    """A copy, by one thread on the host: lossless, no header, no axes. Its sizes are those of the tensor as it is."""
 
     name: ClassVar[str] = "raw"
     summary: ClassVar[str] = "no compression: a copy of the tensor's bytes"
@@ -90,7 +91,7 @@ class Raw(Codec):
         raw_bytes = self.capacity(values.numel(), values.dtype)
         check_encode_room(out, raw_bytes, values.device)
         body = out[:raw_bytes]
-        body.copy_(as_bytes(values))
+        copy_bytes(body, as_bytes(values))
         return RawEncoded(body, tuple(view.tensor.shape), dtype_name(values.dtype))
 
     def decode(self, encoded: Encoded, out: torch.Tensor) -> None:

@@ -51,9 +51,14 @@ def test_without_a_terminal_a_wide_table_keeps_its_columns(
     assert "one line" in printed
 
 
-def test_columns_is_obeyed_without_a_terminal(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("columns", ["90", "40"])
+def test_columns_takes_padding_away_but_breaks_no_cell(
+    columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "90")
+    monkeypatch.delenv("COLUMNS", raising=False)
     console.show(wide_table())
-    assert max(map(len, capsys.readouterr().out.splitlines())) <= 90
+    free = max(map(len, capsys.readouterr().out.splitlines()))
+    monkeypatch.setenv("COLUMNS", columns)
+    console.show(wide_table(), "words " * 60)
+    printed = capsys.readouterr().out.splitlines()
+    assert any(line.count("value_of_some_length") == 20 and len(line) < free for line in printed)

@@ -158,7 +158,9 @@ def test_the_case_table_fits_80_columns_and_says_what_was_measured() -> None:
     assert max(map(len, lines)) <= 80
     first = next(line.split() for line in lines if line.startswith("cuszp"))
     assert first == ["cuszp", "fixed", "0.01", "k", "4.00", "4.00", "0.500", "40.0", "2.00", "4.00", "2.00", "*"]
-    assert notes[0].startswith("same in all rows: source cache.npy, codec cuszp, bound kind rel, bound 0.01")
+    assert notes[0].startswith(
+        "same in all rows, where it applies: source cache.npy, codec cuszp, bound kind rel, bound 0.01"
+    )
 
 
 def test_only_cases_on_the_front_have_a_star() -> None:
