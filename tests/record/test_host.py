@@ -122,6 +122,7 @@ def test_the_commit_of_a_checkout_and_its_changes(tmp_path, monkeypatch):
 def test_outside_a_checkout_the_commit_of_the_installation_counts(tmp_path, monkeypatch):
     monkeypatch.delenv("KVBENCH_COMMIT", raising=False)
     monkeypatch.setattr(host, "__file__", str(tmp_path / "kvbench" / "record" / "host.py"))
+    monkeypatch.setattr(host, "BUILD_FACTS", tmp_path / "build.json")
     texts = {"direct_url.json": '{"url": "https://host/x.git", "vcs_info": {"vcs": "git", "commit_id": "0a1b2c"}}'}
     monkeypatch.setattr(host.metadata, "distribution", lambda name: SimpleNamespace(read_text=texts.get, version="1"))
     assert kvbench_version()["commit"] == "0a1b2c"
@@ -151,3 +152,12 @@ def test_cpu_facts_match_the_kernel():
     assert host_facts()["cpu"]
     nodes = host_facts()["numa_nodes"]
     assert len(nodes) == len(list(Path("/sys/devices/system/node").glob("node[0-9]*")))
+
+
+def test_a_build_from_a_checkout_tells_its_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("KVBENCH_COMMIT", raising=False)
+    monkeypatch.setattr(host, "__file__", str(tmp_path / "kvbench" / "record" / "host.py"))
+    monkeypatch.setattr(host, "BUILD_FACTS", tmp_path / "build.json")
+    (tmp_path / "build.json").write_text('{"commit": "1c2d3e", "dirty": true}\n', encoding="utf-8")
+    found = kvbench_version()
+    assert (found["commit"], found["dirty"]) == ("1c2d3e", True)
