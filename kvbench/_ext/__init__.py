@@ -33,7 +33,9 @@ def has_cuda_module() -> bool:
 
 @cache
 def cuda_problem() -> str | None:
-    """Why the current CUDA device cannot run the codec, in one line, or None when it can. Needs a driver."""
+    """Why the current CUDA device cannot run the codec, in one line, or None when it can; looked up once."""
+    if not has_cuda_module():
+        return "kvbench was built without CUDA: install it again where nvcc is on PATH"
     try:
         problem: str | None = cuda().device_problem()
     except ImportError as error:

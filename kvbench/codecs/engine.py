@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ctypes import c_float
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from kvbench import _ext
@@ -137,26 +137,16 @@ def decompress_call(
 
 def unavailable(device: str) -> str | None:
     """Why tensors on `device` (cpu or cuda) cannot be coded by this build here, or None when they can."""
-    if device == "cpu":
-        return None
-    if not _ext.has_cuda_module():
-        return "kvbench was built without CUDA: install it again where nvcc is on PATH"
-    return _ext.cuda_problem()
+    return None if device == "cpu" else _ext.cuda_problem()
 
 
 def _cuda_calls(tensor: torch.Tensor) -> Any | None:
     """The module that codes tensors on a GPU, None for one in host memory. Raises UsageError where neither can."""
     if tensor.device.type == "cpu":
         return None
-    reason = _gpu_obstacle() if tensor.device.type == "cuda" else "it is neither host nor CUDA memory"
+    reason = _ext.cuda_problem() if tensor.device.type == "cuda" else "it is neither host nor CUDA memory"
     if reason is not None:
         raise UsageError(f"codec 'cuszp' cannot code a tensor on {tensor.device}: {reason}; or move it with .cpu()")
     from kvbench import cuszp_cuda
 
     return cuszp_cuda
-
-
-@cache
-def _gpu_obstacle() -> str | None:
-    """`unavailable("cuda")`, looked up once: finding a module costs more than coding a small tensor."""
-    return unavailable("cuda")

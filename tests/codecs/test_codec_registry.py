@@ -104,6 +104,7 @@ class TestBuiltIn:
 
     def test_a_codec_that_cannot_use_the_gpu_says_why(self, monkeypatch):
         monkeypatch.setattr(_ext, "has_cuda_module", lambda: False)
+        monkeypatch.setattr(_ext, "cuda_problem", _ext.cuda_problem.__wrapped__)  # not what an earlier call found
         asked = registry.facts(CodecChoice(name="cuszp"), "cuda")
         assert asked.device == "cuda"
         assert asked.unavailable == "kvbench was built without CUDA: install it again where nvcc is on PATH"
