@@ -134,69 +134,79 @@ void bench(size_t n, cuszp_dtype dtype, cuszp_mode mode, double copy_gbps, const
   std::fflush(stdout);
 }
 
-// Blocks of 16 tokens x 1024 channels, bf16, each a stream of its own.
-void bench_blocks(size_t count, bool host_slots, float fraction) {
-  const size_t n = 16384, bytes = 2 * n, sets = host_slots ? 2 : std::max<size_t>(2, 8192 / count);
-  const auto values = cache_like(n * 64, 3);
-  const auto range = std::minmax_element(values.begin(), values.end());
-  const float bound = fraction * (*range.second - *range.first);
-  const auto data = stored(values, CUSZP_BF16);
-  DeviceBytes input(bytes * count * sets), output(bytes * count * sets),
-      items(count * sets * sizeof(cuszp_cuda_batch_item));
-  DeviceBytes results(count * sizeof(cuszp_cuda_batch_result)), statuses(count * 4);
+// Blocks of 16 tokens x 1024 channels, bf16, each a stream of its own; several sets of them, larger than the L2 cache.
+struct BlockSets {
+  static constexpr size_t kElements = 16384, kBytes = 2 * kElements;
+  size_t count, sets;
+  float bound;
+  DeviceBytes input, output, items_in, items_out, results, statuses;
   uint8_t* slots = nullptr;
-  if (host_slots)
-    CUDA_OK(cudaHostAlloc(&slots, bytes * count * sets, cudaHostAllocMapped));
-  else
-    CUDA_OK(cudaMalloc(&slots, bytes * count * sets));
-  std::vector<cuszp_cuda_batch_item> in, out;
-  for (size_t i = 0; i < count * sets; ++i) {
-    input.upload(&data[i % 64 * bytes], bytes, i * bytes);
-    in.push_back(
-        {input.data() + i * bytes, n, reinterpret_cast<void* const*>(slots + i * bytes), bytes, nullptr, nullptr});
-    out.push_back(in.back());
-    out.back().values = output.data() + i * bytes;
+
+  BlockSets(size_t blocks, size_t set_count, bool on_host, float fraction)
+      : count(blocks),
+        sets(set_count),
+        input(kBytes * count * sets),
+        output(kBytes * count * sets),
+        items_in(count * sets * sizeof(cuszp_cuda_batch_item)),
+        items_out(items_in.size()),
+        results(count * sizeof(cuszp_cuda_batch_result)),
+        statuses(count * 4),
+        on_host_(on_host) {
+    const auto values = cache_like(kElements * 64, 3);
+    const auto range = std::minmax_element(values.begin(), values.end());
+    bound = fraction * (*range.second - *range.first);
+    const auto data = stored(values, CUSZP_BF16);
+    if (on_host_)
+      CUDA_OK(cudaHostAlloc(&slots, kBytes * count * sets, cudaHostAllocMapped));
+    else
+      CUDA_OK(cudaMalloc(&slots, kBytes * count * sets));
+    std::vector<cuszp_cuda_batch_item> in, out;
+    for (size_t i = 0; i < count * sets; ++i) {
+      input.upload(&data[i % 64 * kBytes], kBytes, i * kBytes);
+      auto* pages = reinterpret_cast<void* const*>(slots + i * kBytes);
+      in.push_back({input.data() + i * kBytes, kElements, pages, kBytes, nullptr, nullptr});
+      out.push_back(in.back());
+      out.back().values = output.data() + i * kBytes;
+    }
+    items_in.upload(in.data(), items_in.size());
+    items_out.upload(out.data(), items_out.size());
+    CUDA_OK(cudaDeviceSynchronize());
   }
-  DeviceBytes items_out(items.size());
-  items.upload(in.data(), items.size());
-  items_out.upload(out.data(), items.size());
-  cudaEvent_t begin, end;
-  CUDA_OK(cudaEventCreate(&begin));
-  CUDA_OK(cudaEventCreate(&end));
-  std::vector<double> times[2];
-  for (int round = 0; round < 13; ++round) {
-    const size_t set = round % sets * count;
-    float ms;
-    CUDA_OK(cudaEventRecord(begin));
-    cuszp_cuda_compress_batch(items.as<cuszp_cuda_batch_item>() + set, count, CUSZP_BF16, bound, CUSZP_MODE_PLAIN, 0,
-                              host_slots ? CUSZP_CUDA_PAGES_ON_HOST : CUSZP_CUDA_PAGES_ON_DEVICE,
-                              results.as<cuszp_cuda_batch_result>(), 0, nullptr);
-    CUDA_OK(cudaEventRecord(end));
-    CUDA_OK(cudaEventSynchronize(end));
-    CUDA_OK(cudaEventElapsedTime(&ms, begin, end));
-    if (round > 1) times[0].push_back(1e3 * ms);
-    CUDA_OK(cudaEventRecord(begin));
-    cuszp_cuda_decompress_batch(items_out.as<cuszp_cuda_batch_item>() + set, results.as<cuszp_cuda_batch_result>(),
-                                count, CUSZP_BF16, bound, CUSZP_MODE_PLAIN, 0, statuses.as<uint32_t>(), 0, nullptr);
-    CUDA_OK(cudaEventRecord(end));
-    CUDA_OK(cudaEventSynchronize(end));
-    CUDA_OK(cudaEventElapsedTime(&ms, begin, end));
-    if (round > 1) times[1].push_back(1e3 * ms);
+  ~BlockSets() { on_host_ ? cudaFreeHost(slots) : cudaFree(slots); }
+
+  void compress(size_t set, uint32_t most_blocks, cudaStream_t stream) {
+    cuszp_cuda_compress_batch(items_in.as<cuszp_cuda_batch_item>() + set * count, count, CUSZP_BF16, bound,
+                              CUSZP_MODE_PLAIN, 0, on_host_ ? CUSZP_CUDA_PAGES_ON_HOST : CUSZP_CUDA_PAGES_ON_DEVICE,
+                              results.as<cuszp_cuda_batch_result>(), most_blocks, stream);
   }
+  void decompress(size_t set, uint32_t most_blocks, cudaStream_t stream) {
+    cuszp_cuda_decompress_batch(items_out.as<cuszp_cuda_batch_item>() + set * count,
+                                results.as<cuszp_cuda_batch_result>(), count, CUSZP_BF16, bound, CUSZP_MODE_PLAIN, 0,
+                                statuses.as<uint32_t>(), most_blocks, stream);
+  }
+
+ private:
+  bool on_host_;
+};
+
+// most_blocks: thread blocks to use; 0 for all that fit.
+void bench_blocks(size_t count, bool on_host, float fraction, uint32_t most_blocks) {
+  BlockSets blocks(count, on_host ? 2 : std::max<size_t>(2, 8192 / count), on_host, fraction);
+  const int nodes = std::max<int>(static_cast<int>(blocks.sets), 4);
+  const double c = time_graph(
+      nodes, [&](int node, cudaStream_t stream) { blocks.compress(node % blocks.sets, most_blocks, stream); });
+  const double d = time_graph(
+      nodes, [&](int node, cudaStream_t stream) { blocks.decompress(node % blocks.sets, most_blocks, stream); });
   cuszp_cuda_batch_result first;
-  CUDA_OK(cudaMemcpy(&first, results.data(), sizeof first, cudaMemcpyDeviceToHost));
-  const auto status = statuses.download();
+  CUDA_OK(cudaMemcpy(&first, blocks.results.data(), sizeof first, cudaMemcpyDeviceToHost));
+  const auto status = blocks.statuses.download();
   const bool good = std::all_of(status.begin(), status.end(), [](uint8_t b) { return b == 0; });
-  const double c = median(times[0]), d = median(times[1]);
   std::printf(
-      "%4zu blocks of 32 KiB bf16, %s slots, REL %g, ratio of the first %.2f: compress %.1f us %.0f GB/s, decompress "
-      "%.1f us %.0f GB/s%s\n",
-      count, host_slots ? "mapped host" : "device", fraction, double(bytes) / first.stored_bytes, c,
-      bytes * count / c * 1e-3, d, bytes * count / d * 1e-3, good ? "" : " BAD STATUS");
-  if (host_slots)
-    CUDA_OK(cudaFreeHost(slots));
-  else
-    CUDA_OK(cudaFree(slots));
+      "%4zu blocks of 32 KiB bf16, %-11s slots, REL %-5g, ratio of the first %.2f, %3u thread blocks at most: "
+      "compress %6.1f us %5.0f GB/s, decompress %6.1f us %5.0f GB/s%s\n",
+      count, on_host ? "mapped host" : "device", fraction, double(BlockSets::kBytes) / first.stored_bytes, most_blocks,
+      c, BlockSets::kBytes * count / c * 1e-3, d, BlockSets::kBytes * count / d * 1e-3, good ? "" : " BAD STATUS");
+  std::fflush(stdout);
 }
 
 }  // namespace
@@ -223,9 +233,10 @@ int main(int argc, char** argv) {
       for (int log = 18; log <= 26; log += 2) bench(size_t(1) << log, dtype, mode, copy_gbps, source);
     }
   }
-  for (size_t count : {32, 128, 512, 2048}) bench_blocks(count, false, 1e-3f);
+  for (size_t count : {32, 128, 512, 2048}) bench_blocks(count, false, 1e-3f, 0);
   for (float fraction : {1e-2f, 1e-3f}) {
-    for (size_t count : {32, 128, 512, 2048}) bench_blocks(count, true, fraction);
+    for (size_t count : {32, 128, 512}) bench_blocks(count, true, fraction, 0);
+    for (uint32_t most_blocks : {16, 32, 64, 128, 0}) bench_blocks(2048, true, fraction, most_blocks);
   }
   std::printf("copy again %.0f GB/s\n", copy_bandwidth());
   return 0;

@@ -16,10 +16,15 @@ constexpr cuszp_mode kModes[] = {CUSZP_MODE_FIXED, CUSZP_MODE_PLAIN, CUSZP_MODE_
 // How much to check: kTiny has one case for every path, for tools that slow everything down.
 enum class Extent { kTiny, kSmall, kFull };
 
+// More elements than the kernel for short streams takes on any card.
+void check_long_streams(DeviceBytes& workspace, cudaStream_t stream) {
+  for (int i = 0; i < 3; ++i) run_case({"cache", 6000001, kDtypes[i], kModes[i], 0.06f, 0, 0}, workspace, stream);
+}
+
 void check_sizes_and_alignments(DeviceBytes& workspace, cudaStream_t stream, Extent extent) {
   std::vector<size_t> sizes = {0, 1, 31, 32, 33, 1000, 1023, 1024, 1025, 4095, 4096, 4097, 32767, 32769};
   if (extent == Extent::kTiny) sizes = {33, 70001};
-  if (extent == Extent::kFull) sizes.insert(sizes.end(), {131071, 131073, 262144, 524287, 1048577});
+  if (extent == Extent::kFull) sizes.insert(sizes.end(), {131071, 131073, 262144, 524287, 1048577, 2000003});
   for (cuszp_dtype dtype : kDtypes) {
     for (cuszp_mode mode : kModes) {
       for (size_t n : sizes) {
@@ -133,18 +138,21 @@ void check_ranges(DeviceBytes& workspace, cudaStream_t stream, bool full) {
   }
 }
 
-// Compress + decompress captured once, replayed with new input each time.
+// Compress + decompress captured once, behind a copy and a fill, replayed with new input each time.
 void check_graph_replay(DeviceBytes& workspace, size_t n) {
   const Case c{"cache", n, CUSZP_BF16, CUSZP_MODE_PLAIN, 0.05f, 0, 0};
   const size_t value_bytes = c.n * element_bytes(c.dtype);
-  DeviceBytes input(value_bytes), packed(cuszp_max_compressed_bytes(c.n)), output(value_bytes), results(32);
+  DeviceBytes source(value_bytes), input(value_bytes), packed(cuszp_max_compressed_bytes(c.n)), output(value_bytes);
+  DeviceBytes results(32);
   cudaStream_t stream;
   CUDA_OK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
   cudaGraph_t graph;
   cudaGraphExec_t replay;
   CUDA_OK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
+  CUDA_OK(cudaMemcpyAsync(input.data(), source.data(), value_bytes, cudaMemcpyDeviceToDevice, stream));
   cuszp_cuda_compress(input.data(), c.dtype, c.n, c.bound, nullptr, c.mode, packed.data(), packed.size(),
                       results.as<uint64_t>(), results.as<uint32_t>(8), workspace.data(), workspace.size(), stream);
+  CUDA_OK(cudaMemsetAsync(output.data(), kPoison, value_bytes, stream));
   cuszp_cuda_decompress(packed.data(), packed.size(), results.as<uint64_t>(), c.n, c.bound, nullptr, c.mode, c.dtype,
                         output.data(), results.as<uint32_t>(16), workspace.data(), workspace.size(), stream);
   CUDA_OK(cudaStreamEndCapture(stream, &graph));
@@ -152,9 +160,8 @@ void check_graph_replay(DeviceBytes& workspace, size_t n) {
   for (int round = 0; round < 5; ++round) {
     const auto values = stored(make_values("cache", c.n, 100 + round), c.dtype);
     const auto host = host_codec(c, values);
-    input.upload(values.data(), value_bytes);
+    source.upload(values.data(), value_bytes);
     packed.fill(kPoison);
-    output.fill(kPoison);
     CUDA_OK(cudaDeviceSynchronize());
     CUDA_OK(cudaGraphLaunch(replay, stream));
     CUDA_OK(cudaStreamSynchronize(stream));
@@ -247,9 +254,10 @@ int main(int argc, char** argv) {
   const bool full = extent == Extent::kFull;
   cudaStream_t stream;
   CUDA_OK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-  DeviceBytes workspace(cuszp_cuda_workspace_bytes(size_t(full ? 1 << 26 : 1 << 19)));
+  DeviceBytes workspace(cuszp_cuda_workspace_bytes(size_t(full ? 1 << 26 : 1 << 23)));
   cuszp_cuda_workspace_init(workspace.data(), workspace.size(), stream);
   check_sizes_and_alignments(workspace, stream, extent);
+  check_long_streams(workspace, stream);
   if (full) {
     // Tiles of no payload outrun the look-back as far as the pipeline lets them.
     for (cuszp_mode mode : kModes)
@@ -260,6 +268,7 @@ int main(int argc, char** argv) {
   check_small_capacity(workspace, stream);
   check_device_bounds(workspace, stream);
   check_graph_replay(workspace, full ? 300001 : 30001);
+  if (full) check_graph_replay(workspace, 9000001);
   check_concurrent_streams(full ? 3000001 : 70001, full ? 50 : 2);
   if (full) {
     for (cuszp_dtype dtype : kDtypes)

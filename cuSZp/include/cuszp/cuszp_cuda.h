@@ -2,7 +2,9 @@
  *
  * Same bytes as the host functions. No call allocates, synchronises with the host or touches the default stream;
  * every call may be captured in a CUDA graph and replayed. The host return value says whether the work was
- * enqueued; what the data led to is written to device (or mapped host) memory when the stream gets there.
+ * enqueued; what the data led to is written to device (or mapped host) memory when the stream gets there. On cards of
+ * compute capability 9.0 and newer a call's kernel may be launched while the kernel before it in the stream still runs
+ * (programmatic dependent launch); it reads and writes no memory before that one has ended.
  *
  * "device" memory below means memory the current device can address: device memory or mapped pinned host memory.
  * Calls use the current device; `cuda_stream` is a cudaStream_t of that device, null = the legacy default stream.

@@ -3,9 +3,8 @@
 
 #include <cmath>
 
-#include "element.cuh"
+#include "dispatch.h"
 #include "launch.h"
-#include "record.cuh"
 #include "scan_state.cuh"
 
 namespace {
@@ -13,14 +12,6 @@ namespace {
 using namespace cuszp_gpu;
 
 constexpr uint64_t kMostTiles = 0xff000000u;  // tickets run a little past the number of tiles
-
-bool known_mode(cuszp_mode mode) {
-  return mode == CUSZP_MODE_FIXED || mode == CUSZP_MODE_PLAIN || mode == CUSZP_MODE_OUTLIER;
-}
-
-bool known_dtype(cuszp_dtype dtype) {
-  return dtype == CUSZP_F32 || dtype == CUSZP_BF16 || dtype == CUSZP_F16;
-}
 
 bool usable_bound(float bound, const float* bound_device) {
   return bound_device != nullptr || (std::isfinite(bound) && bound > 0.0f);
@@ -38,10 +29,6 @@ cuszp_status check_call(const void* values, const void* stream, cuszp_dtype dtyp
     return CUSZP_INVALID_ARGUMENT;
   }
   return CUSZP_OK;
-}
-
-cuszp_status to_status(cudaError_t error) {
-  return error == cudaSuccess ? CUSZP_OK : CUSZP_CUDA_ERROR;
 }
 
 }  // namespace
@@ -66,9 +53,7 @@ extern "C" cuszp_status cuszp_cuda_compress(const void* values, cuszp_dtype dtyp
   const CompressArguments arguments{values, n,         error_bound, error_bound_device, stream, capacity, stream_bytes,
                                     status, workspace, tiles};
   const auto on = static_cast<cudaStream_t>(cuda_stream);
-  if (dtype == CUSZP_F32) return to_status(launch_compress<F32>(arguments, mode, on));
-  if (dtype == CUSZP_BF16) return to_status(launch_compress<Bf16>(arguments, mode, on));
-  return to_status(launch_compress<F16>(arguments, mode, on));
+  return for_dtype(dtype, [&](auto element) { return launch_compress<decltype(element)>(arguments, mode, on); });
 }
 
 extern "C" cuszp_status cuszp_cuda_decompress(const uint8_t* stream, uint64_t stream_bytes,
@@ -83,7 +68,5 @@ extern "C" cuszp_status cuszp_cuda_decompress(const uint8_t* stream, uint64_t st
   const DecompressArguments arguments{stream, stream_bytes, stream_bytes_device, n,    error_bound, error_bound_device,
                                       values, status,       workspace,           tiles};
   const auto on = static_cast<cudaStream_t>(cuda_stream);
-  if (dtype == CUSZP_F32) return to_status(launch_decompress<F32>(arguments, mode, on));
-  if (dtype == CUSZP_BF16) return to_status(launch_decompress<Bf16>(arguments, mode, on));
-  return to_status(launch_decompress<F16>(arguments, mode, on));
+  return for_dtype(dtype, [&](auto element) { return launch_decompress<decltype(element)>(arguments, mode, on); });
 }

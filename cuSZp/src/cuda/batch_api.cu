@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "element.cuh"
+#include "dispatch.h"
 #include "launch.h"
 
 namespace {
@@ -23,14 +23,8 @@ bool page_shift_of(uint64_t page_bytes, uint32_t& shift) {
 
 bool sound_call(const void* items, uint64_t count, cuszp_dtype dtype, cuszp_mode mode, float error_bound,
                 const void* results) {
-  const bool known_mode = mode == CUSZP_MODE_FIXED || mode == CUSZP_MODE_PLAIN || mode == CUSZP_MODE_OUTLIER;
-  const bool known_dtype = dtype == CUSZP_F32 || dtype == CUSZP_BF16 || dtype == CUSZP_F16;
   const bool pointers = count == 0 || (items != nullptr && results != nullptr);
-  return known_mode && known_dtype && pointers && std::isfinite(error_bound) && error_bound >= 0.0f;
-}
-
-cuszp_status to_status(cudaError_t error) {
-  return error == cudaSuccess ? CUSZP_OK : CUSZP_CUDA_ERROR;
+  return known_mode(mode) && known_dtype(dtype) && pointers && std::isfinite(error_bound) && error_bound >= 0.0f;
 }
 
 }  // namespace
@@ -47,9 +41,8 @@ extern "C" cuszp_status cuszp_cuda_compress_batch(const cuszp_cuda_batch_item* i
   if (count == 0) return CUSZP_OK;
   const BatchCompressArguments arguments{items, count, shift, home == CUSZP_CUDA_PAGES_ON_HOST, error_bound, results};
   const auto on = static_cast<cudaStream_t>(cuda_stream);
-  if (dtype == CUSZP_F32) return to_status(launch_batch_compress<F32>(arguments, mode, most_blocks, on));
-  if (dtype == CUSZP_BF16) return to_status(launch_batch_compress<Bf16>(arguments, mode, most_blocks, on));
-  return to_status(launch_batch_compress<F16>(arguments, mode, most_blocks, on));
+  return for_dtype(
+      dtype, [&](auto element) { return launch_batch_compress<decltype(element)>(arguments, mode, most_blocks, on); });
 }
 
 extern "C" cuszp_status cuszp_cuda_decompress_batch(const cuszp_cuda_batch_item* items,
@@ -65,7 +58,7 @@ extern "C" cuszp_status cuszp_cuda_decompress_batch(const cuszp_cuda_batch_item*
   if (count == 0) return CUSZP_OK;
   const BatchDecompressArguments arguments{items, stored, count, shift, error_bound, statuses};
   const auto on = static_cast<cudaStream_t>(cuda_stream);
-  if (dtype == CUSZP_F32) return to_status(launch_batch_decompress<F32>(arguments, mode, most_blocks, on));
-  if (dtype == CUSZP_BF16) return to_status(launch_batch_decompress<Bf16>(arguments, mode, most_blocks, on));
-  return to_status(launch_batch_decompress<F16>(arguments, mode, most_blocks, on));
+  return for_dtype(dtype, [&](auto element) {
+    return launch_batch_decompress<decltype(element)>(arguments, mode, most_blocks, on);
+  });
 }

@@ -6,7 +6,9 @@
 
 #include "compress_pipeline.cuh"
 #include "decode_rows.cuh"
+#include "dependent_launch.cuh"
 #include "launch.h"
+#include "line_writer.cuh"
 #include "pages.cuh"
 
 namespace cuszp_gpu {
@@ -26,13 +28,19 @@ struct BatchSlot : TileSlot<kWarps> {
 
 template <typename Element, typename Sizes>
 struct BatchShared : CompressShared<Element, Sizes, BatchSlot<Sizes::kWarps>> {
-  uint64_t gathered;  // the encoding warps, before they store a raw array over what they stored before
+  uint64_t gathered;  // the encoding warps, before they store what others have put in place
 
   // One thread, before a block-wide barrier.
   __device__ __forceinline__ void initialise() {
     CompressShared<Element, Sizes, BatchSlot<Sizes::kWarps>>::initialise();
     barrier_init(&gathered, Sizes::kWarps * kWarpArrivals);
   }
+};
+
+// For pages in host memory, which take whole lines at a time.
+template <typename Element, typename Sizes>
+struct HostBatchShared : BatchShared<Element, Sizes> {
+  LineBuffers<Sizes::kWarps, Sizes::kSlots> lines;
 };
 
 // Whether every value of a row that exists is within `limit` of what a decoder will make of it.
@@ -55,11 +63,19 @@ __device__ __noinline__ bool row_keeps_limit(uint32_t row_address, uint32_t row,
 
 template <typename Element, typename Sizes>
 struct BatchTarget {
+  using Shared = BatchShared<Element, Sizes>;
+  Shared& shared;
   uint32_t page_shift;
-  bool on_host;
+  bool on_host;  // `shared` is then a HostBatchShared
   uint32_t warp;
-  uint64_t* gathered;
-  uint32_t gatherings = 0;  // raw arrays so far
+  uint32_t gatherings = 0;  // of the encoding warps, so far
+  LineWriter<Sizes::kWarps, Sizes::kSlots> line_writer = {};
+
+  __device__ __forceinline__ void gather() {
+    barrier_arrive(&shared.gathered);
+    barrier_wait(&shared.gathered, gatherings++ & 1);
+  }
+  __device__ __forceinline__ auto& lines() const { return static_cast<HostBatchShared<Element, Sizes>&>(shared).lines; }
 
   template <typename Slot>
   __device__ __forceinline__ void inspect(Slot& slot, uint32_t row_address, uint32_t row) const {
@@ -74,14 +90,21 @@ struct BatchTarget {
   __device__ __forceinline__ void publish(const Slot&, uint32_t) const {}
 
   template <typename Slot>
+  __device__ __forceinline__ void put_metadata(const Slot& slot, uint32_t row, uint8_t meta) const {
+    (on_host ? lines().metadata[&slot - shared.slots] : slot.metadata)[row] = meta;
+  }
+  template <typename Slot>
   __device__ __forceinline__ void store(const Slot& slot, uint64_t offset, uint32_t source, uint32_t bytes) {
     const Pages pages{slot.item.pages, page_shift};
-    const auto writable = static_cast<uint32_t>(min(what_is_left(slot.item.capacity, offset), uint64_t(bytes)));
-    copy_shared_to_pages(pages, on_host, offset, source, writable);
+    if (on_host) {
+      const auto slot_index = static_cast<uint32_t>(&slot - shared.slots);
+      line_writer.store(lines(), slot, slot_index, pages, warp, source, [this] { gather(); });
+    } else {
+      const auto writable = static_cast<uint32_t>(min(what_is_left(slot.item.capacity, offset), uint64_t(bytes)));
+      copy_shared_to_pages(pages, offset, source, writable);
+    }
     if (slot.store_raw) {
-      // Every encoding warp comes here once for this tile, after it has stored all earlier ones.
-      barrier_arrive(gathered);
-      barrier_wait(gathered, gatherings++ & 1);
+      gather();  // every encoding warp comes here once for this tile, after it has stored all earlier ones
       copy_global_to_pages(pages, static_cast<const uint8_t*>(slot.item.values), slot.item.n * Element::kBytes,
                            warp * 32 + threadIdx.x % 32, 32 * Sizes::kWarps);
     }
@@ -175,7 +198,7 @@ __device__ __forceinline__ void locate_batch(BatchShared<Element, Sizes>& shared
       arguments.results[slot.index] = {stored, uint32_t(fits ? CUSZP_OK : CUSZP_OUTPUT_TOO_SMALL), raw ? 1u : 0u};
     }
     __syncwarp();
-    if (lane == 0) barrier_arrive(&shared.placed[at.stage]);
+    barrier_arrive(&shared.placed[at.stage]);
   }
 }
 
@@ -186,6 +209,7 @@ __global__ void __launch_bounds__(Sizes::kThreads, kBlocksPerSm)
   auto& shared = *reinterpret_cast<BatchShared<Element, Sizes>*>(shared_bytes);
   const uint32_t warp = threadIdx.x / 32;
   if (threadIdx.x == 0) shared.initialise();
+  wait_for_previous_kernel();
   __syncthreads();
   if (warp == 0) {
     load_batch<Element, Sizes>(shared, arguments);
@@ -193,7 +217,7 @@ __global__ void __launch_bounds__(Sizes::kThreads, kBlocksPerSm)
     locate_batch<Element, Sizes>(shared, arguments);
   } else {
     using Target = BatchTarget<Element, Sizes>;
-    Target target{arguments.page_shift, arguments.pages_on_host, warp - kServiceWarps, &shared.gathered};
+    Target target{shared, arguments.page_shift, arguments.pages_on_host, warp - kServiceWarps};
     Encoder<Element, kMode, Sizes, BatchSlot<Sizes::kWarps>, Target>(shared, warp - kServiceWarps, target).run();
   }
 }

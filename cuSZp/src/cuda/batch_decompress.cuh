@@ -4,10 +4,11 @@
 
 #include <cstdint>
 
-#include "decompress.cuh"
 #include "decompress_pipeline.cuh"
+#include "dependent_launch.cuh"
 #include "launch.h"
 #include "pages.cuh"
+#include "place_records.cuh"
 
 namespace cuszp_gpu {
 
@@ -118,18 +119,22 @@ __device__ __forceinline__ void load_batch_payloads(Shared& shared, const BatchD
     ring.free_oldest();
   };
   uint64_t offset = 0;
+  LastLine last;
   StageCursor<kStages> at;
   for (;; at.advance()) {
     auto& slot = shared.slots[at.stage];
     const StreamFacts& facts = shared.facts[at.stage];
     barrier_wait(&shared.located[at.stage], at.parity);
     if (slot.valid_elements == kNoMoreTiles) break;
-    if (facts.first) offset = facts.payload_begin;
+    if (facts.first) {
+      offset = facts.payload_begin;
+      last.at = ~uint64_t(0);
+    }
     const bool sound = facts.status == CUSZP_OK && offset + slot.bytes <= facts.stored_bytes;
     const uint32_t wanted = sound ? slot.bytes : 0;
-    const uint32_t room = ring_address + ring.allocate((wanted + 15 + 4 + 15) & ~15u, wait_freed);
+    const uint32_t room = ring_address + ring.allocate((wanted + kPagesSlack + 4 + 15) & ~15u, wait_freed);
     const uint32_t payload =
-        copy_pages_to_shared<kMode != kOutlier>(facts.pages, offset, wanted, facts.stored_bytes, room);
+        copy_pages_to_shared<kMode != kOutlier>(facts.pages, offset, wanted, facts.stored_bytes, room, last);
     offset += slot.bytes;
     __syncwarp();  // lane 0's arrival releases every lane's stores
     if (lane == 0) {
@@ -155,6 +160,7 @@ __global__ void __launch_bounds__(32 * (kWarps + kServiceWarps), kBlocksPerSm)
   auto& shared = *reinterpret_cast<Shared*>(shared_bytes);
   const uint32_t warp = threadIdx.x / 32;
   if (threadIdx.x == 0) shared.initialise();
+  wait_for_previous_kernel();
   __syncthreads();
   if (warp == 0) {
     place_batch<Element, kMode, Shared, kStages>(shared, arguments);

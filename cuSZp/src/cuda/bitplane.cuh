@@ -58,29 +58,57 @@ __device__ __forceinline__ void gather_byte(const uint32_t (&magnitudes)[32], ui
   }
 }
 
-// Calls emit(k, plane k) for the planes of byte kByte; `planes` (1..8) of them can be non-zero in this warp.
-template <int kByte, typename Emit>
-__device__ __forceinline__ void emit_byte_planes(const uint32_t (&magnitudes)[32], uint32_t planes, Emit& emit) {
-  uint32_t rows[8];
-  gather_byte<kByte>(magnitudes, rows);
+// As gather_byte, from 16-bit magnitudes in pairs: i and 8 + i in pairs[i], 16 + i and 24 + i in pairs[8 + i].
+template <int kByte>
+__device__ __forceinline__ void gather_pair_byte(const uint32_t (&pairs)[16], uint32_t (&rows)[8]) {
+#pragma unroll
+  for (int i = 0; i < 8; ++i) rows[7 - i] = __byte_perm(pairs[i], pairs[8 + i], kByte == 0 ? 0x6420u : 0x7531u);
+}
+
+// Calls emit(first + k, plane k) for the planes of gathered bytes; `planes` (1..8) of them can be non-zero in this
+// warp.
+template <typename Emit>
+__device__ __forceinline__ void emit_byte_planes(uint32_t (&rows)[8], uint32_t first, uint32_t planes, Emit& emit) {
   if (planes <= 4) {
     transpose_4(rows);
 #pragma unroll
-    for (int k = 0; k < 4; ++k) emit(8 * kByte + k, rows[k]);
+    for (int k = 0; k < 4; ++k) emit(first + k, rows[k]);
   } else {
     transpose_8(rows);
 #pragma unroll
-    for (int k = 0; k < 8; ++k) emit(8 * kByte + k, rows[k]);
+    for (int k = 0; k < 8; ++k) emit(first + k, rows[k]);
   }
+}
+
+template <int kByte, typename Emit>
+__device__ __forceinline__ void emit_byte(const uint32_t (&magnitudes)[32], uint32_t planes, Emit& emit) {
+  if (planes <= 8 * kByte) return;
+  uint32_t rows[8];
+  gather_byte<kByte>(magnitudes, rows);
+  emit_byte_planes(rows, 8 * kByte, planes - 8 * kByte, emit);
 }
 
 // emit(k, word) for k = 0, 1, ..., at least `planes` - 1, in order; `planes` is the same in the whole warp.
 template <typename Emit>
 __device__ __forceinline__ void emit_planes(const uint32_t (&magnitudes)[32], uint32_t planes, Emit& emit) {
-  if (planes > 0) emit_byte_planes<0>(magnitudes, planes, emit);
-  if (planes > 8) emit_byte_planes<1>(magnitudes, planes - 8, emit);
-  if (planes > 16) emit_byte_planes<2>(magnitudes, planes - 16, emit);
-  if (planes > 24) emit_byte_planes<3>(magnitudes, planes - 24, emit);
+  emit_byte<0>(magnitudes, planes, emit);
+  emit_byte<1>(magnitudes, planes, emit);
+  emit_byte<2>(magnitudes, planes, emit);
+  emit_byte<3>(magnitudes, planes, emit);
+}
+
+// As emit_planes, for magnitudes below 2^16 in pairs.
+template <typename Emit>
+__device__ __forceinline__ void emit_pair_planes(const uint32_t (&pairs)[16], uint32_t planes, Emit& emit) {
+  uint32_t rows[8];
+  if (planes > 0) {
+    gather_pair_byte<0>(pairs, rows);
+    emit_byte_planes(rows, 0, planes, emit);
+  }
+  if (planes > 8) {
+    gather_pair_byte<1>(pairs, rows);
+    emit_byte_planes(rows, 8, planes - 8, emit);
+  }
 }
 
 // Turns sign-and-magnitude planes into two's complement ones, one plane after the other: d = (m ^ s) + s.

@@ -5,8 +5,10 @@
 #include <cstdint>
 
 #include "compress_pipeline.cuh"
+#include "dependent_launch.cuh"
 #include "launch.h"
 #include "scan_state.cuh"
+#include "tile_source.cuh"
 
 namespace cuszp_gpu {
 
@@ -21,6 +23,10 @@ struct StreamTarget {
   __device__ __forceinline__ void inspect(const Slot&, uint32_t, uint32_t) const {}
 
   template <typename Slot>
+  __device__ __forceinline__ void put_metadata(const Slot& slot, uint32_t row, uint8_t meta) const {
+    slot.metadata[row] = meta;
+  }
+  template <typename Slot>
   __device__ __forceinline__ void publish(const Slot& slot, uint32_t bytes) const {
     if (slot.publishes) publish_tile(state, slot.tile, bytes);
   }
@@ -31,63 +37,11 @@ struct StreamTarget {
   }
 };
 
-// Where a tile's elements are.
-template <typename Element, uint32_t kRows>
-struct TileSource {
-  static constexpr uint32_t kElements = kRows * kBlockElements;
-  const uint8_t* values;
-  uint64_t n;
-  __device__ __forceinline__ uint32_t valid_elements(uint32_t tile) const {
-    return static_cast<uint32_t>(min(what_is_left(n, uint64_t(tile) * kElements), uint64_t(kElements)));
-  }
-  __device__ __forceinline__ const uint8_t* elements(uint32_t tile) const {
-    return values + uint64_t(tile) * kElements * Element::kBytes;
-  }
-  // The whole tile, by one warp.
-  __device__ __forceinline__ void load(uint32_t tile_address, uint32_t tile) const {
-    load_tile<Element, kRows>(tile_address, elements(tile), valid_elements(tile) * Element::kBytes);
-  }
-  // The 32 rows of encoding warp `warp`, by that warp.
-  __device__ __forceinline__ void load_rows_of(uint32_t warp, uint32_t tile_address, uint32_t tile) const {
-    constexpr uint32_t kWarpBytes = 32 * kRowBytes<Element>;
-    const uint32_t valid_bytes = valid_elements(tile) * Element::kBytes;
-    const uint32_t before = warp * kWarpBytes;
-    load_tile<Element, 32>(tile_address + before, elements(tile) + before,
-                           valid_bytes > before ? min(valid_bytes - before, kWarpBytes) : 0);
-  }
-};
-
-// Record bytes of a tile, straight from memory; one warp, for a tile whose own block is late.
-template <typename Element, int kMode, uint32_t kRows>
-__device__ __noinline__ uint32_t measure_tile(TileSource<Element, kRows> source, uint32_t tile, float reciprocal) {
-  const uint32_t valid = source.valid_elements(tile);
-  const uint64_t first = uint64_t(tile) * TileSource<Element, kRows>::kElements;
-  uint32_t bytes = 0;
-  for (uint32_t row = threadIdx.x % 32; row * kBlockElements < valid; row += 32) {
-    const uint32_t end = min(valid, (row + 1) * kBlockElements);
-    uint32_t previous = 0, first_magnitude = 0, rest_or = 0;
-    for (uint32_t i = row * kBlockElements; i < end; ++i) {
-      const uint32_t quantum = static_cast<uint32_t>(
-          quantise(load_element<Element>(source.values + (first + i) * Element::kBytes), reciprocal));
-      const uint32_t residual = kMode == kFixed ? quantum : quantum - previous;
-      const uint32_t magnitude = residual >> 31 ? 0u - residual : residual;
-      if (i == row * kBlockElements)
-        first_magnitude = magnitude;
-      else
-        rest_or |= magnitude;
-      previous = quantum;
-    }
-    bytes += kMode == kOutlier ? outlier_shape(first_magnitude, rest_or).bytes
-                               : plain_shape(first_magnitude | rest_or).bytes;
-  }
-  return __reduce_add_sync(~0u, bytes);
-}
-
 // Warp 0: takes tickets and fills input buffers. The first buffer holds the tile of the block's own index, which the
 // encoding warps load themselves.
 template <typename Element, typename Sizes>
 __device__ __forceinline__ void load_tiles(StreamShared<Element, Sizes>& shared, const CompressArguments& arguments,
-                                           const ScanState& state, const TileSource<Element, Sizes::kRows>& source,
+                                           const ScanState& state, const TileSource<Element>& source,
                                            float reciprocal) {
   const uint32_t lane = threadIdx.x % 32;
   uint32_t tile = blockIdx.x;
@@ -97,7 +51,7 @@ __device__ __forceinline__ void load_tiles(StreamShared<Element, Sizes>& shared,
     if (round >= Sizes::kInputs) barrier_wait(&shared.consumed[input.stage], input.parity ^ 1);
     if (round >= Sizes::kSlots) barrier_wait(&shared.freed[at.stage], at.parity ^ 1);
     const bool more = tile < state.tiles;
-    if (more && round > 0) source.load(shared_address(shared.rows[input.stage]), tile);
+    if (more && round > 0) source.template load<Sizes::kRows>(shared_address(shared.rows[input.stage]), tile);
     __syncwarp();  // plain stores of the unaligned path are released by lane 0's arrival
     if (lane == 0) {
       auto& slot = shared.slots[at.stage];
@@ -136,15 +90,14 @@ __device__ __forceinline__ void locate_tiles(StreamShared<Element, Sizes>& share
     barrier_wait(&shared.sized[at.stage], at.parity);
     const uint64_t end = place_warps(slot, offset);
     __syncwarp();
-    if (lane == 0) {
-      barrier_arrive(&shared.placed[at.stage]);
-      if (last) {
-        *arguments.stream_bytes = end;
-        *arguments.status = end <= arguments.capacity ? CUSZP_OK : CUSZP_OUTPUT_TOO_SMALL;
-      }
+    barrier_arrive(&shared.placed[at.stage]);
+    if (lane == 0 && last) {
+      *arguments.stream_bytes = end;
+      *arguments.status = end <= arguments.capacity ? CUSZP_OK : CUSZP_OUTPUT_TOO_SMALL;
     }
     at.advance();
-    if (barrier_test(&shared.loaded[at.stage], at.parity) && shared.slots[at.stage].valid_elements == kNoMoreTiles) {
+    const bool next_loaded = __all_sync(~0u, barrier_test(&shared.loaded[at.stage], at.parity));
+    if (next_loaded && shared.slots[at.stage].valid_elements == kNoMoreTiles) {
       announced = true;  // early, so that storing hides the round trip
       order = announce_finish(state);
     }
@@ -158,6 +111,8 @@ __global__ void __launch_bounds__(Sizes::kThreads, kBlocksPerSm)
     compress_kernel(const __grid_constant__ CompressArguments arguments) {
   extern __shared__ __align__(128) uint8_t shared_bytes[];
   auto& shared = *reinterpret_cast<StreamShared<Element, Sizes>*>(shared_bytes);
+  if (threadIdx.x == 32) shared.initialise();
+  wait_for_previous_kernel();
   const float error_bound = arguments.bound_device ? *arguments.bound_device : arguments.bound;
   if (!bound_is_usable(error_bound) || arguments.n == 0) {
     if (blockIdx.x == 0 && threadIdx.x == 0) {
@@ -167,17 +122,19 @@ __global__ void __launch_bounds__(Sizes::kThreads, kBlocksPerSm)
     return;
   }
   const ScanState state = scan_state(arguments.workspace, arguments.tiles);
-  const TileSource<Element, Sizes::kRows> source{static_cast<const uint8_t*>(arguments.values), arguments.n};
+  const TileSource<Element> source{static_cast<const uint8_t*>(arguments.values), arguments.n, Sizes::kRows};
   const uint32_t warp = threadIdx.x / 32;
-  if (warp >= kServiceWarps) source.load_rows_of(warp - kServiceWarps, shared_address(shared.rows[0]), blockIdx.x);
-  if (threadIdx.x == 32) shared.initialise();
+  if (warp >= kServiceWarps) {
+    const uint32_t encoder = warp - kServiceWarps;
+    source.load_rows_of(encoder, shared_address(shared.rows[0]) + encoder * 32 * kRowBytes<Element>, blockIdx.x);
+  }
   const float reciprocal = __fdiv_rn(0.5f, error_bound);
   __syncthreads();
   if (warp == 0) {
     load_tiles<Element, Sizes>(shared, arguments, state, source, reciprocal);
   } else if (warp == 1) {
     locate_tiles<Element, Sizes>(shared, arguments, state, [source, reciprocal](uint32_t tile) {
-      return measure_tile<Element, kMode, Sizes::kRows>(source, tile, reciprocal);
+      return measure_tile<Element, kMode>(source, tile, reciprocal);
     });
   } else {
     copy_async_wait_all();

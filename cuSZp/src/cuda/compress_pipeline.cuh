@@ -68,7 +68,7 @@ struct CompressShared {
     for (uint32_t slot = 0; slot < Sizes::kSlots; ++slot) {
       barrier_init(&loaded[slot], 33);  // every lane's copies, and the slot
       barrier_init(&sized[slot], Sizes::kWarps);
-      barrier_init(&placed[slot], 1);
+      barrier_init(&placed[slot], kWarpArrivals);
       barrier_init(&freed[slot], Sizes::kWarps * kWarpArrivals);
       slots[slot].arrivals = 0;
     }
@@ -78,18 +78,8 @@ struct CompressShared {
   }
 };
 
-__device__ __forceinline__ uint32_t inclusive_sum(uint32_t value) {
-  const uint32_t lane = threadIdx.x % 32;
-#pragma unroll
-  for (uint32_t step = 1; step < 32; step *= 2) {
-    const uint32_t other = __shfl_up_sync(~0u, value, step);
-    if (lane >= step) value += other;
-  }
-  return value;
-}
-
-// By the locator's warp, when all sizes are known: where each encoding warp's records begin. Returns where they end;
-// only lane 0 may tell the encoders.
+// By the locator's warp, when all sizes are known: where each encoding warp's records begin. Returns where they end.
+// Lane 0 writes the places, so the lanes meet before they tell the encoders.
 template <typename Slot>
 __device__ __forceinline__ uint64_t place_warps(Slot& slot, uint64_t offset) {
   constexpr uint32_t kWarps = sizeof(slot.warp_bytes) / sizeof(slot.warp_bytes[0]);
@@ -104,6 +94,7 @@ __device__ __forceinline__ uint64_t place_warps(Slot& slot, uint64_t offset) {
 // One encoding warp's way through the tiles. `Target` says where bytes go:
 //   inspect(slot, row address, row)              by the warp, while a thread's row of input is still there
 //   publish(slot, bytes)                         by one thread, as soon as the tile's size is known
+//   put_metadata(slot, row, byte)                by each thread, if the byte may be written
 //   store(slot, offset, shared address, bytes)   by the warp: its records to `offset` of the stream
 template <typename Element, int kMode, typename Sizes, typename Slot, typename Target>
 class Encoder {
@@ -124,18 +115,23 @@ class Encoder {
     for (StageCursor<Sizes::kInputs> input;; at.advance(), input.advance()) {
       // The loader needs free slots to bring what comes next.
       while (ring_.in_flight() > Sizes::kSlots - Sizes::kInputs) store_oldest();
-      barrier_wait(&shared_.loaded[at.stage], at.parity);
+      // Goes on storing meanwhile: another warp may wait for this one to store, and the loader for that warp.
+      do {
+        while (ring_.in_flight() > 0 && is_placed(ring_.oldest())) store_oldest();
+      } while (!__all_sync(~0u, barrier_poll(&shared_.loaded[at.stage], at.parity)));
       const uint32_t valid = shared_.slots[at.stage].valid_elements;
       if (valid == kNoMoreTiles) break;
       encode(at.stage, input.stage, valid);
-      while (ring_.in_flight() > 0 && barrier_test(&shared_.placed[ring_.oldest().stage], ring_.oldest().parity)) {
-        store_oldest();
-      }
     }
     while (ring_.in_flight() > 0) store_oldest();
   }
 
  private:
+  // One answer for the whole warp, which must go one way.
+  __device__ __forceinline__ bool is_placed(const SlotCursor& at) {
+    return __all_sync(~0u, barrier_test(&shared_.placed[at.stage], at.parity));
+  }
+
   // By lane 31. The last of the block's warps makes the tile's size known to other blocks.
   __device__ __forceinline__ void announce(Slot& slot, uint32_t warp_bytes) {
     slot.warp_bytes[warp_] = warp_bytes;
@@ -150,12 +146,14 @@ class Encoder {
   __device__ __forceinline__ void encode(uint32_t stage, uint32_t input, uint32_t valid) {
     Slot& slot = shared_.slots[stage];
     const uint32_t row = warp_ * 32 + lane_;
-    Residuals block;
-    read_residuals_exactly<Element, kMode>(shared_address(shared_.rows[input]) + row * kRowBytes<Element>, row,
-                                           slot.reciprocal, block);
-    target_.inspect(slot, shared_address(shared_.rows[input]) + row * kRowBytes<Element>, row);
+    PairedMagnitudes paired;
+    WideMagnitudes wide;
+    bool is_wide;
+    const uint32_t row_address = shared_address(shared_.rows[input]) + row * kRowBytes<Element>;
+    const Residuals block = read_rows<Element, kMode>(row_address, row, slot.reciprocal,
+                                                      min(max(valid, row * 32) - row * 32, 32u), paired, wide, is_wide);
+    target_.inspect(slot, row_address, row);
     barrier_arrive(&shared_.consumed[input]);
-    if (valid < (row + 1) * 32) drop_residuals_from(valid > row * 32 ? valid - row * 32 : 0, block);
     const RecordShape shape = record_shape<kMode>(block);
     const uint32_t end = inclusive_sum(shape.bytes);
     const uint32_t warp_bytes = __shfl_sync(~0u, end, 31);
@@ -163,10 +161,9 @@ class Encoder {
       announce(slot, warp_bytes);
       barrier_arrive(&shared_.sized[stage]);
     }
-    if (row < slot.metadata_bytes) slot.metadata[row] = static_cast<uint8_t>(shape.meta);
-    const uint32_t planes = __reduce_max_sync(~0u, shape.rate);
+    if (row < slot.metadata_bytes) target_.put_metadata(slot, row, static_cast<uint8_t>(shape.meta));
     const uint32_t room = ring_.allocate((warp_bytes + 15) & ~15u, [&] { store_oldest(); });
-    write_record<kMode>(block, shape, planes, room + end - shape.bytes, SharedBytes{ring_address_});
+    write_record<kMode>(block, paired, wide, is_wide, shape, room + end - shape.bytes, SharedBytes{ring_address_});
     __syncwarp();
   }
 

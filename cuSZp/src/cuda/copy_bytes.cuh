@@ -45,7 +45,7 @@ __device__ __forceinline__ WordRange copy_ends(uint8_t* destination, uint32_t so
           static_cast<int>(lane) - line_offset};
 }
 
-// For device memory: few instructions. The loop stays small, as it often runs with a cold instruction cache.
+// The loop stays small, as it often runs with a cold instruction cache.
 __device__ __forceinline__ void copy_shared_to_global(uint8_t* destination, uint32_t source, uint32_t bytes) {
   const WordRange range = copy_ends(destination, source, bytes);
   int i = range.first < 0 ? range.first + 32 : range.first;
@@ -64,22 +64,18 @@ __device__ __forceinline__ void copy_shared_to_global(uint8_t* destination, uint
   }
 }
 
-// For mapped host memory: stores in bursts, which the link carries in larger packets.
-__device__ __forceinline__ void copy_shared_to_host(uint8_t* destination, uint32_t source, uint32_t bytes) {
-  constexpr int kBurst = 4;
-  const WordRange range = copy_ends(destination, source, bytes);
-  for (int base = range.first; base < range.count; base += 32 * kBurst) {
-    uint32_t words[kBurst];
-#pragma unroll
-    for (int j = 0; j < kBurst; ++j) {
-      const int i = base + 32 * j;
-      if (i >= 0 && i < range.count) words[j] = range.shift == 0 ? range.load(i) : range.load_shifted(i);
+// One warp, within shared memory: by words where both ends have the same place in their words, else by bytes.
+__device__ __forceinline__ void copy_within_shared(uint32_t destination, uint32_t source, uint32_t bytes) {
+  const uint32_t lane = threadIdx.x % 32;
+  uint32_t words = 0;
+  if (((destination | source) & 3) == 0) {
+    words = bytes / 4;
+    for (uint32_t i = lane; i < words; i += 32) {
+      store_shared(destination + 4 * i, load_shared_word(source + 4 * i));
     }
-#pragma unroll
-    for (int j = 0; j < kBurst; ++j) {
-      const int i = base + 32 * j;
-      if (i >= 0 && i < range.count) range.words[i] = words[j];
-    }
+  }
+  for (uint32_t i = 4 * words + lane; i < bytes; i += 32) {
+    store_shared(destination + i, static_cast<uint8_t>(load_shared_byte(source + i)));
   }
 }
 

@@ -5,74 +5,29 @@
 #include <cstdint>
 
 #include "decompress_pipeline.cuh"
+#include "dependent_launch.cuh"
 #include "launch.h"
+#include "place_records.cuh"
 #include "scan_state.cuh"
 
 namespace cuszp_gpu {
 
-// Metadata bytes of the four blocks of each lane, 4 lane .. 4 lane + 3 of a tile of 128.
-__device__ __forceinline__ uint32_t load_metadata(const uint8_t* metadata) {
-  const uint8_t* mine = metadata + threadIdx.x % 32 * 4;
-  if ((reinterpret_cast<uintptr_t>(metadata) & 3) == 0) return __ldg(reinterpret_cast<const uint32_t*>(mine));
-  return mine[0] | mine[1] << 8 | mine[2] << 16 | static_cast<uint32_t>(mine[3]) << 24;
-}
+// Streams of more tiles a block gain nothing by it: 2^26 elements took 7 % longer.
+constexpr uint32_t kPrefetchRounds = 8;
 
-// The places of a lane's four records.
-struct LaneRecords {
-  uint32_t metadata;  // faulty bytes replaced by 0
-  uint32_t ends[4];   // within the lane
-  bool bad;
-};
-
-// Blocks at and past `blocks` (of the tile) hold no data: their metadata must be zero.
-template <int kMode>
-__device__ __forceinline__ LaneRecords place_records(uint32_t metadata, uint32_t blocks) {
-  LaneRecords out{0, {}, false};
-  uint32_t end = 0;
-#pragma unroll
-  for (uint32_t i = 0; i < 4; ++i) {
-    const uint32_t byte = metadata >> (8 * i) & 0xffu;
-    if (threadIdx.x % 32 * 4 + i < blocks) {
-      const RecordShape shape = parse_metadata<kMode>(byte, out.bad);
-      out.metadata |= shape.meta << (8 * i);
-      end += shape.bytes;
-    } else if (byte != 0) {
-      out.bad = true;
-    }
-    out.ends[i] = end;
-  }
-  return out;
-}
-
-// Brings global bytes [source, source + bytes), all of them below `end`, to shared memory at `room`; returns where the
-// first one lies. Whole aligned 16-byte chunks are read: those before `source` must be readable, one that `end` cuts is
-// read by bytes.
-template <bool kKeepWordAlignment>
-__device__ __forceinline__ uint32_t load_payload(uint32_t room, const uint8_t* source, uint32_t bytes,
-                                                 const uint8_t* end) {
-  const uint32_t lane = threadIdx.x % 32;
-  const uint32_t phase = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(source)) & 15;
-  if (kKeepWordAlignment && phase % 4 != 0) {
-    for (uint32_t i = lane; i < bytes; i += 32) store_shared<uint8_t>(room + i, source[i]);
-    return room;
-  }
-  const uint8_t* first = source - phase;
-  uint32_t span = phase + bytes;
-  const uint64_t readable = static_cast<uint64_t>(end - first);
-  if (((span + 15) & ~15u) > readable) {  // the stream's last chunk is a partial one
-    const uint32_t cut = span & ~15u;
-    for (uint32_t at = cut + lane; at < span; at += 32) store_shared<uint8_t>(room + at, first[at]);
-    span = cut;
-  }
-#pragma unroll 4
-  for (uint32_t at = lane * 16; at < span; at += 32 * 16) copy_async_16(room + at, first + at);
-  return room + phase;
-}
-
-// Blocks of a tile that hold data.
+// Asks for a tile's share of the payload, one warp. Where a tile's records lie is known only after the look-back, but
+// all of the payload will be read by some block: so it is on its way to the cache meanwhile.
 template <uint32_t kRows>
-__device__ __forceinline__ uint32_t blocks_in_tile(uint64_t n, uint32_t tile) {
-  return static_cast<uint32_t>(min(what_is_left(data_blocks(n), uint64_t(tile) * kRows), uint64_t(kRows)));
+__device__ __forceinline__ void prefetch_share(const DecompressArguments& arguments, uint64_t stream_bytes,
+                                               uint32_t tile, uint32_t tiles) {
+  constexpr uint32_t kLine = 128;
+  const uint64_t metadata_bytes = uint64_t(tiles) * kRows;
+  const uint64_t share = min((stream_bytes - metadata_bytes) / tiles / kLine * kLine + kLine, uint64_t(kRows) * kLine);
+  const uint64_t begin = metadata_bytes + tile * share;
+  const uint64_t end = min(begin + share, stream_bytes);
+  for (uint64_t at = begin + threadIdx.x % 32 * kLine; at < end; at += 32 * kLine) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(arguments.stream + at));
+  }
 }
 
 // Warp 0: takes tickets, reads metadata, publishes tile sizes and fills slots, up to kStages tiles ahead of the
@@ -80,8 +35,8 @@ __device__ __forceinline__ uint32_t blocks_in_tile(uint64_t n, uint32_t tile) {
 // tile's size.
 template <typename Element, int kMode, typename Shared, uint32_t kStages>
 __device__ __forceinline__ void place_tiles(Shared& shared, const DecompressArguments& arguments,
-                                            const ScanState& state, float error_bound, uint32_t metadata,
-                                            bool claimed) {
+                                            const ScanState& state, float error_bound, uint64_t stream_bytes,
+                                            uint32_t metadata, bool claimed) {
   constexpr uint32_t kRows = Shared::kRows;
   static_assert(kRows == 128, "a lane places four records");
   const uint32_t lane = threadIdx.x % 32;
@@ -123,7 +78,12 @@ __device__ __forceinline__ void place_tiles(Shared& shared, const DecompressArgu
     barrier_arrive(&shared.located[at.stage]);
     if (!more) return;
     tile = __shfl_sync(~0u, next, 0);
-    if (tile < state.tiles) metadata = load_metadata(arguments.stream + uint64_t(tile) * kRows);
+    if (tile < state.tiles) {
+      metadata = load_metadata(arguments.stream + uint64_t(tile) * kRows);
+      if (state.tiles <= kPrefetchRounds * gridDim.x) {
+        prefetch_share<kRows>(arguments, stream_bytes, tile, state.tiles);
+      }
+    }
   }
 }
 
@@ -208,6 +168,8 @@ __global__ void __launch_bounds__(32 * (kWarps + kServiceWarps), kBlocksPerSm)
   extern __shared__ __align__(128) uint8_t shared_bytes[];
   using Shared = DecompressShared<Element, kWarps, kStages, kRingBytes>;
   auto& shared = *reinterpret_cast<Shared*>(shared_bytes);
+  if (threadIdx.x == 32) shared.initialise();
+  wait_for_previous_kernel();
   const float error_bound = arguments.bound_device ? *arguments.bound_device : arguments.bound;
   const uint64_t stream_bytes = arguments.stream_bytes_device ? *arguments.stream_bytes_device : arguments.stream_bytes;
   const uint32_t status = check_stream(arguments, error_bound, stream_bytes);
@@ -222,12 +184,13 @@ __global__ void __launch_bounds__(32 * (kWarps + kServiceWarps), kBlocksPerSm)
   if (warp == 0) {
     metadata = load_metadata(arguments.stream + uint64_t(blockIdx.x) * Shared::kRows);
     if (threadIdx.x == 0) claimed = claim_tile(state, blockIdx.x);
-  } else if (threadIdx.x == 32) {
-    shared.initialise();
+  } else if (warp == 1) {
+    prefetch_share<Shared::kRows>(arguments, stream_bytes, blockIdx.x, state.tiles);
   }
   __syncthreads();
   if (warp == 0) {
-    place_tiles<Element, kMode, Shared, kStages>(shared, arguments, state, error_bound, metadata, claimed);
+    place_tiles<Element, kMode, Shared, kStages>(shared, arguments, state, error_bound, stream_bytes, metadata,
+                                                 claimed);
   } else if (warp == 1) {
     load_payloads<kMode, Shared, kStages, kRingBytes>(shared, arguments, state, stream_bytes);
   } else {

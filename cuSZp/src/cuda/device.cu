@@ -23,8 +23,12 @@ extern "C" const char* cuszp_cuda_device_problem(void) {
   const bool lacks_image = error == cudaErrorNoKernelImageForDevice || error == cudaErrorInvalidDeviceFunction ||
                            error == cudaErrorUnsupportedPtxVersion;
   if (lacks_image && cudaGetDeviceProperties(&properties, device) == cudaSuccess) {
-    std::snprintf(line, sizeof line, "no CUDA code for %s (compute capability %d.%d); 8.0 or newer is needed",
-                  properties.name, properties.major, properties.minor);
+    char remedy[64] = "8.0 or newer is needed";
+    if (properties.major >= 8) {
+      std::snprintf(remedy, sizeof remedy, "build it with CUDAARCHS=%d%d", properties.major, properties.minor);
+    }
+    std::snprintf(line, sizeof line, "this build of cuszp has no CUDA code for %s, compute capability %d.%d: %s",
+                  properties.name, properties.major, properties.minor, remedy);
   } else {
     std::snprintf(line, sizeof line, "CUDA cannot be used: %s", cudaGetErrorString(error));
   }

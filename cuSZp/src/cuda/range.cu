@@ -1,6 +1,6 @@
 // Range of an array and the error bound that follows from it, computed on the device.
-#include <algorithm>
-
+#include "dependent_launch.cuh"
+#include "dispatch.h"
 #include "element.cuh"
 #include "launch.h"
 #include "load_tile.cuh"
@@ -84,6 +84,7 @@ __device__ void publish_extremes(const RangeArguments& arguments, const Extremes
 
 template <typename Element>
 __global__ void __launch_bounds__(kRangeThreads) range_kernel(const __grid_constant__ RangeArguments arguments) {
+  wait_for_previous_kernel();
   const auto* values = static_cast<const uint8_t*>(arguments.values);
   Extremes extremes;
   uint64_t done = 0;
@@ -138,18 +139,9 @@ __global__ void bound_kernel(const cuszp_range* range, cuszp_cuda_bound_kind kin
 template <typename Element>
 cudaError_t launch_range(const RangeArguments& arguments, cudaStream_t stream) {
   static Residency residency;
-  cudaError_t error = cudaSuccess;
-  const int resident = residency.blocks(reinterpret_cast<const void*>(range_kernel<Element>), kRangeThreads, 0, error);
-  if (error != cudaSuccess) return error;
   const uint64_t per_block = uint64_t(kRangeThreads) * kElementsPerChunk<Element> * 4;
-  const uint64_t wanted = std::max<uint64_t>((arguments.n + per_block - 1) / per_block, 1);
-  const auto blocks = static_cast<uint32_t>(std::min<uint64_t>(wanted, static_cast<uint64_t>(resident)));
-  range_kernel<Element><<<blocks, kRangeThreads, 0, stream>>>(arguments);
-  return cudaGetLastError();
-}
-
-cuszp_status to_status(cudaError_t error) {
-  return error == cudaSuccess ? CUSZP_OK : CUSZP_CUDA_ERROR;
+  return launch_resident(range_kernel<Element>, residency, {kRangeThreads, 0},
+                         (arguments.n + per_block - 1) / per_block, arguments, stream);
 }
 
 }  // namespace
@@ -164,15 +156,7 @@ extern "C" cuszp_status cuszp_cuda_measure_range(const void* values, cuszp_dtype
   }
   const RangeArguments arguments{values, n, range, workspace};
   const auto on = static_cast<cudaStream_t>(cuda_stream);
-  switch (dtype) {
-    case CUSZP_F32:
-      return to_status(launch_range<F32>(arguments, on));
-    case CUSZP_BF16:
-      return to_status(launch_range<Bf16>(arguments, on));
-    case CUSZP_F16:
-      return to_status(launch_range<F16>(arguments, on));
-  }
-  return CUSZP_INVALID_ARGUMENT;
+  return for_dtype(dtype, [&](auto element) { return launch_range<decltype(element)>(arguments, on); });
 }
 
 extern "C" cuszp_status cuszp_cuda_effective_bound(const cuszp_range* range, cuszp_cuda_bound_kind kind, double value,

@@ -69,6 +69,17 @@ __device__ __forceinline__ RecordShape parse_metadata(uint32_t meta, bool& bad) 
   return {meta, rate, 0, rate ? 4 + 4 * rate : 0};
 }
 
+// Over the lanes of a warp.
+__device__ __forceinline__ uint32_t inclusive_sum(uint32_t value) {
+  const uint32_t lane = threadIdx.x % 32;
+#pragma unroll
+  for (uint32_t step = 1; step < 32; step *= 2) {
+    const uint32_t other = __shfl_up_sync(~0u, value, step);
+    if (lane >= step) value += other;
+  }
+  return value;
+}
+
 }  // namespace cuszp_gpu
 
 #endif  // CUSZP_CUDA_RECORD_CUH

@@ -141,6 +141,32 @@ class LookBack {
   uint64_t before_group_ = 0;
 };
 
+// As LookBack::before, in one round trip where nothing has to be waited for, for launches of one tile a block and
+// kMostTilesAtOnce tiles at most.
+constexpr uint32_t kMostTilesAtOnce = 32 * kGroupTiles;
+template <typename SizeOf>
+__device__ __forceinline__ uint32_t bytes_before_block(const ScanState& state, const SizeOf& size_of) {
+  const uint32_t lane = threadIdx.x % 32;
+  const uint32_t group = blockIdx.x / kGroupTiles;
+  const uint32_t* tile_word = state.tile_words + group * kGroupTiles + lane;
+  const uint32_t* group_word = state.group_words + lane;
+  uint32_t tile = lane < blockIdx.x % kGroupTiles ? 0 : kPublished;
+  uint32_t sum = lane < group ? 0 : kGroupTiles << kGroupCountShift;
+  for (;;) {
+    uint32_t waiting = 0;
+#pragma unroll 1
+    for (uint32_t polls = 0; polls < kPatientPolls; ++polls) {  // apart from the call, which would cost it registers
+      if (!(tile & kPublished)) tile = load_relaxed(tile_word);
+      if (sum >> kGroupCountShift != kGroupTiles) sum = load_relaxed(group_word);
+      waiting = __ballot_sync(~0u, sum >> kGroupCountShift != kGroupTiles);
+      if (waiting == 0 && __all_sync(~0u, tile & kPublished)) {
+        return __reduce_add_sync(~0u, (tile & ~kPublished) + (sum & ((1u << kGroupCountShift) - 1)));
+      }
+    }
+    take_over_tiles(state, waiting ? __ffs(static_cast<int>(waiting)) - 1 : group, size_of);
+  }
+}
+
 // The tile after the last one the block took; lane 0 only. Blocks that can have no second tile ask no memory.
 __device__ __forceinline__ uint32_t next_tile(const ScanState& state) {
   if (gridDim.x >= state.tiles) return state.tiles;

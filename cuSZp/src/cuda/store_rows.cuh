@@ -37,7 +37,9 @@ __device__ __forceinline__ void store_rows(uint8_t* destination, uint32_t rows_a
       lines[i] = load_shared_16(rows_address + chunk_offset<Element>(i * 32 + threadIdx.x % 32));
     }
 #pragma unroll
-    for (uint32_t i = 0; i < kPerLane; ++i) chunks[i * 32 + threadIdx.x % 32] = lines[i];
+    for (uint32_t i = 0; i < kPerLane; ++i) {
+      __stcs(chunks + i * 32 + threadIdx.x % 32, lines[i]);  // not read here again: L2 is for the payload
+    }
   } else if (misalignment % 4 == 0 && Element::kBytes == 4) {
     store_row_units<Element, uint32_t>(destination, rows_address, valid_bytes);
   } else if (misalignment % 2 == 0) {
