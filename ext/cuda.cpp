@@ -1,4 +1,12 @@
 // The module kvbench._ext._cuda: the codec library on CUDA devices, pointers and streams as integers.
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <limits>
+#include <stdexcept>
+#include <string>
+
+#include "block_copy_bindings.h"
 #include "cuszp/cuszp_cuda.h"
 #include "module.h"
 
@@ -6,6 +14,13 @@ namespace kvbench {
 namespace {
 
 using Address = uintptr_t;
+
+// What calls write for the host, in pinned memory that the device writes to directly.
+struct Answers {
+  cuszp_range range;
+  uint64_t stream_bytes;
+  uint32_t status;
+};
 
 PyObject* codec_error = nullptr;  // the class of kvbench._ext._cpu, so that one except clause serves both
 
@@ -65,6 +80,57 @@ void effective_bound(Address measured, int kind, double value, int policy, Addre
                                         at<void>(cuda_stream)));
 }
 
+// Lets other Python threads run while the stream does.
+void wait_for(Address cuda_stream) {
+  const py::gil_scoped_release released;
+  const cudaError_t error = cudaStreamSynchronize(at<CUstream_st>(cuda_stream));
+  if (error != cudaSuccess) throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(error));
+}
+
+py::tuple measure_range_and_wait(Address values, int dtype, uint64_t n, Address answers, Address workspace,
+                                 uint64_t workspace_bytes, Address cuda_stream) {
+  measure_range(values, dtype, n, answers + offsetof(Answers, range), workspace, workspace_bytes, cuda_stream);
+  wait_for(cuda_stream);
+  const cuszp_range& range = at<const Answers>(answers)->range;
+  return py::make_tuple(range.minimum, range.maximum, range.max_abs, range.non_finite);
+}
+
+py::tuple compress_and_wait(Address values, int dtype, uint64_t n, float error_bound, int mode, Address stream,
+                            uint64_t capacity, Address answers, Address workspace, uint64_t workspace_bytes,
+                            Address cuda_stream) {
+  compress(values, dtype, n, error_bound, 0, mode, stream, capacity, answers + offsetof(Answers, stream_bytes),
+           answers + offsetof(Answers, status), workspace, workspace_bytes, cuda_stream);
+  wait_for(cuda_stream);
+  const Answers& found = *at<const Answers>(answers);
+  return py::make_tuple(found.stream_bytes, found.status);
+}
+
+// `bound` is device memory for one float. It is left alone where the host knows the bound: no range enters it.
+py::tuple measure_compress_and_wait(Address values, int dtype, uint64_t n, int kind, double value, int policy, int mode,
+                                    Address stream, uint64_t capacity, Address answers, Address bound,
+                                    Address workspace, uint64_t workspace_bytes, Address cuda_stream) {
+  measure_range(values, dtype, n, answers + offsetof(Answers, range), workspace, workspace_bytes, cuda_stream);
+  const bool known = kind == CUSZP_CUDA_BOUND_ABS && policy == CUSZP_CUDA_BOUND_COMPATIBLE &&
+                     value <= std::numeric_limits<float>::max() && static_cast<float>(value) > 0.0f;
+  if (!known) effective_bound(answers + offsetof(Answers, range), kind, value, policy, bound, cuda_stream);
+  compress(values, dtype, n, known ? static_cast<float>(value) : 0.0f, known ? 0 : bound, mode, stream, capacity,
+           answers + offsetof(Answers, stream_bytes), answers + offsetof(Answers, status), workspace, workspace_bytes,
+           cuda_stream);
+  wait_for(cuda_stream);
+  const Answers& found = *at<const Answers>(answers);
+  return py::make_tuple(found.range.minimum, found.range.maximum, found.range.max_abs, found.range.non_finite,
+                        found.stream_bytes, found.status);
+}
+
+uint32_t decompress_and_wait(Address stream, uint64_t stream_bytes, uint64_t n, float error_bound, int mode, int dtype,
+                             Address values, Address answers, Address workspace, uint64_t workspace_bytes,
+                             Address cuda_stream) {
+  decompress(stream, stream_bytes, 0, n, error_bound, 0, mode, dtype, values, answers + offsetof(Answers, status),
+             workspace, workspace_bytes, cuda_stream);
+  wait_for(cuda_stream);
+  return at<const Answers>(answers)->status;
+}
+
 void compress_batch(Address items, uint64_t count, int dtype, float error_bound, int mode, uint64_t page_bytes,
                     int home, Address results, uint32_t most_blocks, Address cuda_stream) {
   check_call(cuszp_cuda_compress_batch(at<const cuszp_cuda_batch_item>(items), count, static_cast<cuszp_dtype>(dtype),
@@ -101,6 +167,11 @@ PYBIND11_MODULE(_cuda, module) {
       kvbench::choices({{"compatible", CUSZP_CUDA_BOUND_COMPATIBLE}, {"strict", CUSZP_CUDA_BOUND_STRICT}});
   module.attr("PAGES_HOMES") =
       kvbench::choices({{"device", CUSZP_CUDA_PAGES_ON_DEVICE}, {"host", CUSZP_CUDA_PAGES_ON_HOST}});
+  kvbench::add_block_copy(module);
+  module.attr("ANSWERS_BYTES") = sizeof(kvbench::Answers);
+  module.attr("ANSWER_AT") = kvbench::choices({{"range", offsetof(kvbench::Answers, range)},
+                                               {"stream_bytes", offsetof(kvbench::Answers, stream_bytes)},
+                                               {"status", offsetof(kvbench::Answers, status)}});
   module.attr("RANGE_BYTES") = sizeof(cuszp_range);
   module.attr("BATCH_ITEM_BYTES") = sizeof(cuszp_cuda_batch_item);
   module.attr("BATCH_RESULT_BYTES") = sizeof(cuszp_cuda_batch_result);
@@ -117,6 +188,15 @@ PYBIND11_MODULE(_cuda, module) {
              "workspace_bytes"_a, "cuda_stream"_a);
   module.def("effective_bound", &kvbench::effective_bound, "measured"_a, "kind"_a, "value"_a, "policy"_a, "bound"_a,
              "cuda_stream"_a);
+  module.def("measure_range_and_wait", &kvbench::measure_range_and_wait, "values"_a, "dtype"_a, "n"_a, "answers"_a,
+             "workspace"_a, "workspace_bytes"_a, "cuda_stream"_a);
+  module.def("compress_and_wait", &kvbench::compress_and_wait, "values"_a, "dtype"_a, "n"_a, "error_bound"_a, "mode"_a,
+             "stream"_a, "capacity"_a, "answers"_a, "workspace"_a, "workspace_bytes"_a, "cuda_stream"_a);
+  module.def("measure_compress_and_wait", &kvbench::measure_compress_and_wait, "values"_a, "dtype"_a, "n"_a, "kind"_a,
+             "value"_a, "policy"_a, "mode"_a, "stream"_a, "capacity"_a, "answers"_a, "bound"_a, "workspace"_a,
+             "workspace_bytes"_a, "cuda_stream"_a);
+  module.def("decompress_and_wait", &kvbench::decompress_and_wait, "stream"_a, "stream_bytes"_a, "n"_a, "error_bound"_a,
+             "mode"_a, "dtype"_a, "values"_a, "answers"_a, "workspace"_a, "workspace_bytes"_a, "cuda_stream"_a);
   module.def("compress_batch", &kvbench::compress_batch, "items"_a, "count"_a, "dtype"_a, "error_bound"_a, "mode"_a,
              "page_bytes"_a, "home"_a, "results"_a, "most_blocks"_a, "cuda_stream"_a);
   module.def("decompress_batch", &kvbench::decompress_batch, "items"_a, "stored"_a, "count"_a, "dtype"_a,

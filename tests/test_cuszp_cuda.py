@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 
 from kvbench import _ext, cuszp
 from kvbench.bound import Bound
-from kvbench.codecs import frame
+from kvbench.codecs import engine, frame
 from kvbench.codecs.cuszp import Cuszp
 from kvbench.errors import UsageError
 from kvbench.tensors.base import KVView
@@ -84,8 +86,9 @@ def test_damaged_streams_are_refused_or_decoded() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("policy", ["strict", "compatible"])
+@pytest.mark.parametrize("kind", ["rel", "abs", "std"])
 @pytest.mark.parametrize("case", ["plain", "non-finite", "constant", "zeros", "huge", "all nan"])
-def test_frames_are_those_of_the_cpu(case: str, policy: str, dtype: torch.dtype) -> None:
+def test_frames_are_those_of_the_cpu(case: str, kind: str, policy: str, dtype: torch.dtype) -> None:
     values = values_of(5000, dtype)
     if case == "non-finite":
         values[torch.tensor([0, 7, 4999])] = torch.tensor([torch.nan, torch.inf, -torch.inf], dtype=dtype)
@@ -100,7 +103,7 @@ def test_frames_are_those_of_the_cpu(case: str, policy: str, dtype: torch.dtype)
     for device in ("cpu", "cuda"):
         view = KVView(values.to(device).reshape(50, 100), layout="flat")
         out = torch.empty(codec.capacity(5000, dtype), dtype=torch.uint8, device=device)
-        encoded = codec.encode(view, out, Bound(kind="rel", value=1e-2))
+        encoded = codec.encode(view, out, Bound(kind=kind, value=1e-2))
         decoded = torch.full_like(view.tensor, 77)
         codec.decode(encoded, decoded)
         pieces = torch.cat([piece.cpu() for _, piece in codec.float32_chunks(encoded, (50, 100))])
@@ -160,3 +163,90 @@ def test_a_captured_graph_replays() -> None:
     torch.cuda.synchronize()
     fresh = cuszp.compress(other, 1e-2)
     assert torch.equal(stream[: len(fresh)].cpu(), fresh)
+
+
+def test_a_graph_keeps_its_workspace_when_a_larger_call_follows() -> None:
+    from kvbench import cuszp_cuda
+
+    values = values_of(1000, torch.float32).cuda()
+    stream = torch.zeros(cuszp.max_compressed_bytes(1000), dtype=torch.uint8, device="cuda")
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        length = cuszp_cuda.compress(values, 1e-2, "plain", stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=side):
+            cuszp_cuda.compress_launch(values, 1e-2, "plain", stream)()
+        large = values_of(5_000_000, torch.float32).cuda()
+        wanted = cuszp.compress(large, 1e-2)
+        filler = torch.full((1 << 22,), 0xFF, dtype=torch.uint8, device="cuda")  # where a freed workspace would be
+        for _ in range(2):
+            stream.zero_()
+            graph.replay()
+            assert torch.equal(cuszp.compress(large, 1e-2), wanted)
+            assert torch.equal(stream[:length].cpu(), cuszp.compress(values.cpu(), 1e-2))
+        assert bool((filler == 0xFF).all())
+
+
+def test_bounds_worked_out_on_the_device_are_those_of_the_host() -> None:
+    cuda, count = _ext.cuda(), 20_000
+    generator = np.random.default_rng(5)
+    exponents = generator.integers(0, 255, (count, 2), np.uint32)  # subnormal numbers to the largest, no infinity
+    exponents[: count // 2] = 127 + generator.integers(-12, 13, (count // 2, 2))
+    bits = generator.integers(0, 1 << 23, (count, 2), np.uint32) | exponents << 23
+    bits |= generator.integers(0, 2, (count, 2), np.uint32) << 31
+    ends = np.sort(bits.view(np.float32), axis=1)
+    records = np.zeros((count, cuda.RANGE_BYTES), np.uint8)
+    records[:, :12] = np.column_stack([ends, np.abs(ends).max(axis=1)]).astype(np.float32).view(np.uint8)
+    values = 10.0 ** generator.uniform(-7, 1, count)
+    values[::97] = 10.0 ** generator.uniform(-300, 300, len(values[::97]))
+    on_gpu = torch.from_numpy(records).cuda()
+    for kind, policy in product(("abs", "rel"), ("strict", "compatible")):
+        bounds = torch.full((count,), -1.0, device="cuda")
+        queue = torch.cuda.current_stream().cuda_stream
+        for i, value in enumerate(values.tolist()):
+            cuda.effective_bound(
+                on_gpu.data_ptr() + cuda.RANGE_BYTES * i,
+                cuda.BOUND_KINDS[kind],
+                value,
+                cuda.BOUND_POLICIES[policy],
+                bounds.data_ptr() + 4 * i,
+                queue,
+            )
+        expected = [_host_bound(*ends[i].tolist(), kind, value, policy) for i, value in enumerate(values.tolist())]
+        assert bounds.cpu().tolist() == expected
+        assert 0 < expected.count(0.0) < count
+
+
+def _host_bound(low: float, high: float, kind: str, value: float, policy: str) -> float:
+    measured = engine.ValueRange(low, high, max(abs(low), abs(high)), 0)
+    asked = Bound(kind=kind, value=value).absolute(value_range=measured.width, std=None)
+    if policy == "strict":
+        return engine.strict_error_bound(asked, measured.max_abs)
+    as_float32 = ctypes.c_float(asked).value
+    return as_float32 if 0 < as_float32 < np.inf else 0.0
+
+
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
+@pytest.mark.parametrize("policy", ["strict", "compatible"])
+@pytest.mark.parametrize("kind", ["rel", "abs"])
+def test_a_call_waits_once(kind: str, policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[str] = []
+    for name in [name for name in dir(_ext.cuda()) if name.endswith("_and_wait")]:
+        call = getattr(_ext.cuda(), name)
+        monkeypatch.setattr(
+            _ext.cuda(), name, lambda *given, name=name, call=call: (waited.append(name), call(*given))[1]
+        )
+    codec, values = Cuszp(bound_policy=policy), values_of(40_000, torch.bfloat16).cuda()
+    view, decoded = KVView(values), torch.empty_like(values)
+    out = torch.empty(codec.capacity(40_000, torch.bfloat16), dtype=torch.uint8, device="cuda")
+    codec.encode(view, out, Bound(kind=kind, value=1e-2))  # makes the scratch memory
+    waited.clear()
+    torch.cuda.set_sync_debug_mode("error")  # a wait of torch's raises
+    try:
+        encoded = codec.encode(view, out, Bound(kind=kind, value=1e-2))
+        assert waited == ["measure_compress_and_wait"]
+        codec.decode(encoded, decoded)
+        assert waited == ["measure_compress_and_wait", "decompress_and_wait"]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert encoded.flags == ()

@@ -1,4 +1,5 @@
-"""Types of the compiled CUDA module. Pointers and streams are integers, 0 is null; contracts in cuszp/cuszp_cuda.h.
+"""Types of the compiled CUDA module. Pointers and streams are integers, 0 is null; contracts in cuszp/cuszp_cuda.h and,
+for copies of blocks, in ext/block_copy.h. Those raise RuntimeError with CUDA's words.
 
 Calls enqueue work on `cuda_stream` of the current device and raise CodecError when that fails; what the data led to is
 written to device memory (`status`, `stream_bytes`, `results`, `statuses`).
@@ -15,6 +16,8 @@ DTYPES: dict[str, int]  # float32 0, bfloat16 1, float16 2
 BOUND_KINDS: dict[str, int]  # abs 0, rel 1
 BOUND_POLICIES: dict[str, int]  # compatible 0, strict 1
 PAGES_HOMES: dict[str, int]  # device 0, host 1
+ANSWERS_BYTES: int  # of pinned memory that the calls which wait use
+ANSWER_AT: dict[str, int]  # offsets in it: range, stream_bytes (u64), status (u32)
 RANGE_BYTES: int
 BATCH_ITEM_BYTES: int
 BATCH_RESULT_BYTES: int
@@ -61,6 +64,62 @@ def measure_range(
     values: int, dtype: int, n: int, measured: int, workspace: int, workspace_bytes: int, cuda_stream: int
 ) -> None: ...
 def effective_bound(measured: int, kind: int, value: float, policy: int, bound: int, cuda_stream: int) -> None: ...
+def measure_range_and_wait(
+    values: int, dtype: int, n: int, answers: int, workspace: int, workspace_bytes: int, cuda_stream: int
+) -> tuple[float, float, float, int]:
+    """As measure_range; waits for the stream and gives the range. These calls raise RuntimeError where CUDA fails."""
+
+def compress_and_wait(
+    values: int,
+    dtype: int,
+    n: int,
+    error_bound: float,
+    mode: int,
+    stream: int,
+    capacity: int,
+    answers: int,
+    workspace: int,
+    workspace_bytes: int,
+    cuda_stream: int,
+) -> tuple[int, int]:
+    """As compress with the host's bound; waits and gives stream_bytes and status."""
+
+def measure_compress_and_wait(
+    values: int,
+    dtype: int,
+    n: int,
+    kind: int,
+    value: float,
+    policy: int,
+    mode: int,
+    stream: int,
+    capacity: int,
+    answers: int,
+    bound: int,
+    workspace: int,
+    workspace_bytes: int,
+    cuda_stream: int,
+) -> tuple[float, float, float, int, int, int]:
+    """measure_range, effective_bound into `bound` (float32) where the range enters it, compress with it; waits once.
+
+    Gives the range, stream_bytes and status.
+    """
+
+def decompress_and_wait(
+    stream: int,
+    stream_bytes: int,
+    n: int,
+    error_bound: float,
+    mode: int,
+    dtype: int,
+    values: int,
+    answers: int,
+    workspace: int,
+    workspace_bytes: int,
+    cuda_stream: int,
+) -> int:
+    """As decompress with the host's bound and length; waits and gives the status."""
+
 def compress_batch(
     items: int,
     count: int,
@@ -85,3 +144,19 @@ def decompress_batch(
     most_blocks: int,
     cuda_stream: int,
 ) -> None: ...
+def mapped_pointer(host: int) -> int:
+    """The address by which the current device reaches pinned host memory; RuntimeError where it cannot."""
+
+def copy_blocks_by_kernel(
+    destinations: int, sources: int, count: int, block_bytes: int, thread_blocks: int, cuda_stream: int
+) -> None:
+    """One kernel for `count` blocks of equal size; tables of addresses in memory the device can read."""
+
+def copy_blocks_one_by_one(destinations: int, sources: int, sizes: int, count: int, cuda_stream: int) -> None:
+    """One asynchronous copy a block; tables of addresses and of sizes (size_t) in host memory."""
+
+def copy_blocks_in_one_batch(destinations: int, sources: int, sizes: int, count: int, cuda_stream: int) -> None:
+    """The same by one call of cudaMemcpyBatchAsync; takes no null stream and no empty block."""
+
+def batch_copy_problem() -> str | None:
+    """Why `copy_blocks_in_one_batch` cannot be used here, or None."""
