@@ -61,6 +61,10 @@ class Codec(BaseModel, ABC):
         """Why this codec cannot run on `device` here, or None when it can."""
         return None if device == "cpu" else "it runs on the CPU only"
 
+    def problem_on(self, device: Literal["cpu", "cuda"]) -> str | None:
+        """Why this codec, with its parameters, cannot run on `device` here, or None when it can."""
+        return self.unavailable(device)
+
     @abstractmethod
     def capacity(self, elements: int, dtype: torch.dtype) -> int:
         """The most bytes `encode` can need in `out` for a tensor of `elements` values of `dtype`."""
@@ -83,9 +87,38 @@ class Codec(BaseModel, ABC):
     def stages(self, view: KVView, out: torch.Tensor, bound: Bound | None) -> Mapping[str, Callable[[], object]]:
         """Phases inside a call worth timing alone, by phase name: `range`, `encode_kernel`, `decode_kernel`.
 
-        Each callable does the bare library call or kernel on buffers prepared here. Empty by default.
+        Each callable does the bare library call or kernel on `view`, `out` and buffers prepared here, on the current
+        stream. Empty by default. On a GPU this is asked once for each of several copies of the view, each with an
+        `out` of its own, and the callables of all take turns, so that none finds its data in the cache; every answer
+        names the same phases. A callable that neither waits nor allocates is timed by replays of a CUDA graph.
         """
         return {}
+
+    def library_calls(self, view: KVView, out: torch.Tensor, bound: Bound | None) -> Mapping[str, Callable[[], object]]:
+        """Calls a program that embeds the codec's library would make: `encode_library` and `decode_library`.
+
+        Each is given the absolute bound and waits until its result, and the size of what it wrote, can be used: a
+        call without what kvbench does around it. Asked like `stages`, timed by the host's clock. Empty by default.
+        """
+        return {}
+
+    def kept_bytes(self, view: KVView) -> int | None:
+        """Scratch memory that stays allocated on the view's device between encodes of it; None where not declared.
+
+        It is added to what an encode allocates beside `out` and gives back, which a bench sees by itself.
+        """
+        return None
+
+    def bounded_part(self, view: KVView) -> torch.Tensor:
+        """The values that a relative bound is a fraction of the range of: the whole tensor, in any shape."""
+        return view.tensor
+
+    def coded_values(self, view: KVView, encoded: Encoded) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """What the bound is about where that is not the tensor itself: (values to keep, values kept), both float32 [n].
+
+        None for a codec that keeps its bound on the tensor's own values.
+        """
+        return None
 
     def float32_chunks(self, encoded: Encoded, shape: tuple[int, ...]) -> Iterator[tuple[int, torch.Tensor]]:
         """The decoded float32 values as (first element, flat tensor) pieces in order, for checking.

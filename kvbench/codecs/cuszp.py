@@ -15,7 +15,15 @@ from kvbench.bound import Bound, BoundPolicy
 from kvbench.codecs import cuszp_decode, engine
 from kvbench.codecs.base import Codec, Encoded
 from kvbench.codecs.deviation import standard_deviation
-from kvbench.codecs.elements import as_bytes, check_encode_room, copy_bytes, dtype_name, flat
+from kvbench.codecs.elements import (
+    TORCH_DTYPES,
+    as_bytes,
+    check_encode_room,
+    copy_bytes,
+    dtype_name,
+    flat,
+    require_contiguous,
+)
 from kvbench.codecs.encoded import EncodedTensor
 from kvbench.codecs.frame_header import MAX_CONSTANT_ELEMENTS, MAX_DIMENSIONS, BodyKind, FrameHeader, side_section_bytes
 from kvbench.codecs.nonfinite import NonFinite, side_form
@@ -24,6 +32,9 @@ from kvbench.errors import CaseFailed, UsageError
 
 if TYPE_CHECKING:
     from kvbench.tensors.base import KVView
+
+
+_LARGEST = {dtype: torch.finfo(dtype).max for dtype in TORCH_DTYPES.values()}
 
 
 class Cuszp(Codec):
@@ -57,19 +68,24 @@ class Cuszp(Codec):
     def encode(self, view: KVView, out: torch.Tensor, bound: Bound | None) -> EncodedTensor:
         """Encode the view into `out`, of which no more is written than the longer of stream and raw elements.
 
+        On a GPU any of `out` may be written, and the call waits once: for the range and the length together, since
+        both decide what is stored. Once more for each of: a bound of kind `std`, non-finite values, and values so
+        large that `strict` must take more room for rounding than its bound asks.
         Raises CaseFailed (`bound_unrepresentable`) where `compatible` meets a bound that float32 cannot hold.
         """
-        values = flat(view.tensor)
+        values = view.tensor  # flattened only where that is needed, since it costs a call microseconds
+        require_contiguous(values)
         check_encode_room(out, self.capacity(values.numel(), values.dtype), values.device)
         bound = _required(bound)
-        measured = engine.measure_range(values, self.threads)
-        width = measured.width
-        effective = _effective_bound(values, width, bound)
+        std = standard_deviation(flat(values)) if bound.kind == "std" else None
+        found = self._first_pass(values, bound, std, out)
+        width, non_finite_count = found.measured.width, found.measured.non_finite
+        effective = bound.absolute(value_range=width, std=std)
         if width == 0 and not (self.bound_policy == "compatible" and bound.kind == "abs"):
-            body = _shorter(_Body("constant", values.element_size()), values, measured.non_finite)
+            body = _shorter(_Body("constant", values.element_size()), values, non_finite_count)
         else:
-            body = self._write_stream(values, measured, effective, out)
-        return _finish(self._header(view, bound, effective, measured.non_finite, body), values, out)
+            body = self._write_stream(values, found, effective, out)
+        return _finish(self._header(view, bound, effective, non_finite_count, body), values, out)
 
     def decode(self, encoded: Encoded, out: torch.Tensor) -> None:
         """Decode into `out`; mode and bounds are the encoded tensor's. Raises FrameError for a damaged stream."""
@@ -99,37 +115,66 @@ class Cuszp(Codec):
         )
         return stages
 
+    def library_calls(self, view: KVView, out: torch.Tensor, bound: Bound | None) -> Mapping[str, Callable[[], object]]:
+        """Both on a GPU where the tensor becomes a stream; on the CPU the `stages` are these calls."""
+        encoded = self.encode(view, out, bound)
+        quantizer = encoded.quantizer_error_bound
+        if quantizer is None or not view.tensor.is_cuda:
+            return {}
+        values = flat(view.tensor)
+        source = self._stream_source(values, encoded.non_finite_count)
+        target = torch.empty_like(values)
+        setting = quantizer, self.mode, self.threads
+        return {
+            "encode_library": partial(engine.compress, source, *setting, out),
+            "decode_library": partial(engine.decompress, encoded.body, values.numel(), *setting, target),
+        }
+
+    def kept_bytes(self, view: KVView) -> int | None:
+        """The CUDA workspace for so many values; None on the CPU."""
+        return engine.workspace_bytes(view.tensor)
+
     def _range_call(self, values: torch.Tensor, bound: Bound) -> Callable[[], object]:
         if bound.kind == "std":
-            return partial(_effective_bound, values, 0.0, bound)
+            return partial(standard_deviation, values)
         return engine.range_call(values, self.threads)
 
+    def _first_pass(self, values: torch.Tensor, bound: Bound, std: float | None, out: torch.Tensor) -> engine.FirstPass:
+        if bound.kind != "std":
+            return engine.first_pass(values, bound.kind, bound.value, self.bound_policy, self.mode, self.threads, out)
+        asked = bound.absolute(value_range=0.0, std=std)
+        if asked == 0:  # a constant tensor, or a bound that underflows
+            return engine.FirstPass(engine.measure_range(values, self.threads), None)
+        return engine.first_pass(values, "abs", asked, self.bound_policy, self.mode, self.threads, out)
+
     def _write_stream(
-        self, values: torch.Tensor, measured: engine.ValueRange, effective: float, out: torch.Tensor
+        self, values: torch.Tensor, found: engine.FirstPass, effective: float, out: torch.Tensor
     ) -> _Body:
-        """The stream, put into `out`, or raw where `strict` says so."""
-        quantizer = self._quantizer_bound(effective, measured, values.dtype)
+        """The stream, put into `out` if it is not there yet, or raw where `strict` says so."""
+        measured = found.measured
+        kept = effective if self.bound_policy == "compatible" else min(effective, _headroom(measured, values.dtype))
+        quantizer = self._quantizer_bound(effective, kept, measured.max_abs)
         if quantizer is None:
             return _raw_body(values)
-        source = self._stream_source(values, measured.non_finite)
-        stream = _Body("stream", engine.compress(source, quantizer, self.mode, self.threads, out), quantizer)
+        length = found.stream_bytes
+        if length is None or kept != effective or (self.bound_policy == "strict" and measured.non_finite):
+            # Not on a GPU, or what is there has another bound or other values than the stream is to have.
+            source = self._stream_source(values, measured.non_finite)
+            length = engine.compress(source, quantizer, self.mode, self.threads, out)
+        stream = _Body("stream", length, quantizer)
         return stream if self.bound_policy == "compatible" else _shorter(stream, values, measured.non_finite)
 
     def _stream_source(self, values: torch.Tensor, non_finite_count: int) -> torch.Tensor:
         if self.bound_policy == "strict" and non_finite_count:
-            return torch.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+            return torch.nan_to_num(flat(values), nan=0.0, posinf=0.0, neginf=0.0)
         return values
 
-    def _quantizer_bound(self, effective: float, measured: engine.ValueRange, dtype: torch.dtype) -> float | None:
-        """The float32 bound to quantise with; None to store raw."""
+    def _quantizer_bound(self, effective: float, kept: float, max_abs: float) -> float | None:
+        """The float32 bound to quantise with so that no error exceeds `kept`; None to store raw."""
         as_float32 = c_float(effective).value
-        representable = math.isfinite(as_float32) and as_float32 > 0
+        representable = 0 < as_float32 < math.inf
         if self.bound_policy == "strict":
-            if not representable:
-                return None
-            # A finite value must not become an infinity when it is rounded to the tensor's own dtype.
-            headroom = torch.finfo(dtype).max - measured.max_abs
-            return engine.strict_error_bound(min(effective, headroom), measured.max_abs) or None
+            return engine.strict_error_bound(kept, max_abs) or None if representable else None
         if not representable:
             raise CaseFailed(
                 "bound_unrepresentable",
@@ -179,9 +224,9 @@ def _own(encoded: Encoded) -> EncodedTensor:
     return encoded
 
 
-def _effective_bound(values: torch.Tensor, width: float, bound: Bound) -> float:
-    std = standard_deviation(values) if bound.kind == "std" else None
-    return bound.absolute(value_range=width, std=std)
+def _headroom(measured: engine.ValueRange, dtype: torch.dtype) -> float:
+    """The error at which a finite value may become an infinity when it is rounded to the tensor's own dtype."""
+    return _LARGEST[dtype] - measured.max_abs
 
 
 def _raw_body(values: torch.Tensor) -> _Body:
@@ -201,11 +246,11 @@ def _finish(header: FrameHeader, values: torch.Tensor, out: torch.Tensor) -> Enc
     """Put what the header says in place: side data, and a body that is not a stream (which is in `out` already)."""
     side = None
     if header.side_form is not None:
-        side = NonFinite.collect(values, header.non_finite_count, header.dtype)
+        side = NonFinite.collect(flat(values), header.non_finite_count, header.dtype)
     body = out[: header.body_bytes]
     if header.body_kind == "raw":
         copy_bytes(body, as_bytes(values))
     elif header.body_kind == "constant":
         at = 0 if side is None else side.first_finite()
-        body.copy_(as_bytes(values[at : at + 1]))
+        body.copy_(as_bytes(flat(values)[at : at + 1]))
     return EncodedTensor(header, body, side)

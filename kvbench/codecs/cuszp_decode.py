@@ -8,7 +8,6 @@ import torch
 
 from kvbench.codecs import engine
 from kvbench.codecs.elements import (
-    TORCH_DTYPES,
     check_decode_target,
     fill_from_bytes,
     flat,
@@ -26,16 +25,15 @@ def decode(encoded: EncodedTensor, out: torch.Tensor, threads: int) -> None:
     """
     header = encoded.header
     check_decode_target(out, header.shape, header.dtype)
-    values = flat(out)
     if header.body_kind == "raw":
-        fill_from_bytes(encoded.body, header.dtype, values)
+        fill_from_bytes(encoded.body, header.dtype, out)
         return
     if header.body_kind == "constant":
-        values.fill_(_constant(encoded))
+        flat(out).fill_(_constant(encoded))
     else:
-        _decompress(encoded, values, 0, threads)
+        _decompress(encoded, out, 0, threads)
     if encoded.non_finite is not None:
-        encoded.non_finite.restore(values)
+        encoded.non_finite.restore(flat(out))
 
 
 def float32_pieces(encoded: EncodedTensor, threads: int) -> Iterator[tuple[int, torch.Tensor]]:
@@ -76,8 +74,3 @@ def _decompress(encoded: EncodedTensor, out: torch.Tensor, first: int, threads: 
         engine.decompress(encoded.body, header.elements, header.quantizer_error_bound, header.mode, threads, out, first)
     except engine.CodecError as error:
         raise FrameError(f"the stream cannot be decoded: {error.args[1]}") from error
-
-
-def empty_like_decoded(encoded: EncodedTensor) -> torch.Tensor:
-    """Memory for the decoded tensor in its own dtype, not yet written."""
-    return torch.empty(encoded.shape, dtype=TORCH_DTYPES[encoded.header.dtype], device=encoded.body.device)

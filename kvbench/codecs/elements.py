@@ -31,10 +31,15 @@ def dtype_name(dtype: torch.dtype) -> DType:
         raise UsageError(f"tensors of dtype {dtype} cannot be coded: convert to one of {known}") from None
 
 
-def flat(tensor: torch.Tensor) -> torch.Tensor:
-    """The same memory as [n]. Raises ValueError where that would take a hidden copy."""
+def require_contiguous(tensor: torch.Tensor) -> None:
+    """Raises ValueError where the elements do not lie one after the other."""
     if not tensor.is_contiguous():
         raise ValueError(f"a tensor of shape {tuple(tensor.shape)} is not contiguous: pass tensor.contiguous()")
+
+
+def flat(tensor: torch.Tensor) -> torch.Tensor:
+    """The same memory as [n]. Raises ValueError where that would take a hidden copy."""
+    require_contiguous(tensor)
     if tensor.requires_grad:
         tensor = tensor.detach()
     if tensor.numel() > 1:

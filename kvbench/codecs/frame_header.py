@@ -1,4 +1,4 @@
-"""Owns the head of a frame: its fields, their bytes, and every check that needs no look at the data.
+"""Owns the head of a version 1 frame, a cuSZp one: its fields, their bytes, and every check that needs no data.
 
 All numbers are little-endian.
 
@@ -54,17 +54,17 @@ BodyKind = Literal["stream", "raw", "constant"]
 T = TypeVar("T")
 
 _FIXED = struct.Struct("<4s9BddfQ")
-_SECTION = struct.Struct("<BQ")
+SECTION = struct.Struct("<BQ")
 _TENSOR_FRAME = 1
-_DTYPES: tuple[DType, ...] = ("float32", "bfloat16", "float16")
-_LAYOUTS: tuple[SourceLayout, ...] = ("flat", "thd", "htd", "hdt")
+DTYPES: tuple[DType, ...] = ("float32", "bfloat16", "float16")
+LAYOUTS: tuple[SourceLayout, ...] = ("flat", "thd", "htd", "hdt")
 _MODES: tuple[Mode, ...] = ("fixed", "plain", "outlier")
 _POLICIES: tuple[BoundPolicy, ...] = ("strict", "compatible")
 _BODY_SECTIONS: dict[int, BodyKind] = {1: "stream", 2: "raw", 3: "constant"}
-_SIDE_SECTIONS: dict[int, SideForm] = {4: "list", 5: "bitmap"}
+SIDE_SECTIONS: dict[int, SideForm] = {4: "list", 5: "bitmap"}
 _BODY_CODES: dict[BodyKind, int] = {kind: code for code, kind in _BODY_SECTIONS.items()}
-_SIDE_CODES: dict[SideForm, int] = {form: code for code, form in _SIDE_SECTIONS.items()}
-_MAX_BYTES = 1 << 62
+_SIDE_CODES: dict[SideForm, int] = {form: code for code, form in SIDE_SECTIONS.items()}
+MAX_BYTES = 1 << 62
 
 
 class FrameError(KvbenchError, ValueError):
@@ -75,7 +75,7 @@ def side_section_bytes(elements: int, count: int, dtype: DType) -> int:
     """What `count` non-finite values add to a frame whose body is not raw; 0 for none."""
     if count == 0:
         return 0
-    return _SECTION.size + side_bytes(side_form(elements, count), elements, count, dtype)
+    return SECTION.size + side_bytes(side_form(elements, count), elements, count, dtype)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class FrameHeader:
     @property
     def header_bytes(self) -> int:
         sections = 1 if self.side_form is None else 2
-        return _FIXED.size + 8 * len(self.shape) + _SECTION.size * sections
+        return _FIXED.size + 8 * len(self.shape) + SECTION.size * sections
 
     @property
     def frame_bytes(self) -> int:
@@ -124,15 +124,15 @@ class FrameHeader:
 
     def pack(self) -> bytes:
         """The header's bytes."""
-        sections = [_SECTION.pack(_BODY_CODES[self.body_kind], self.body_bytes)]
+        sections = [SECTION.pack(_BODY_CODES[self.body_kind], self.body_bytes)]
         if self.side_form is not None:
-            sections.append(_SECTION.pack(_SIDE_CODES[self.side_form], self.side_bytes))
+            sections.append(SECTION.pack(_SIDE_CODES[self.side_form], self.side_bytes))
         fixed = _FIXED.pack(
             MAGIC,
             VERSION,
             _TENSOR_FRAME,
-            _DTYPES.index(self.dtype),
-            _LAYOUTS.index(self.layout),
+            DTYPES.index(self.dtype),
+            LAYOUTS.index(self.layout),
             _MODES.index(self.mode),
             BOUND_KINDS.index(self.bound.kind),
             _POLICIES.index(self.bound_policy),
@@ -157,27 +157,31 @@ class RawHeader(NamedTuple):
     header_bytes: int
 
 
-def split_header(frame: memoryview) -> RawHeader:
-    """Take the header of a whole frame apart. Raises FrameError for another file, version or length."""
+def frame_version(frame: memoryview) -> int:
+    """The version that a buffer says; 0 where it ends before. Raises FrameError for what is no frame."""
     if bytes(frame[:4]) != MAGIC[: len(frame)] or not frame:
         raise FrameError(f"not a kvbench frame: it starts with {bytes(frame[:4])!r}, not {MAGIC!r}")
-    if len(frame) > len(MAGIC) and frame[4] != VERSION:
-        raise FrameError(f"frame version {frame[4]} cannot be read: this kvbench reads version {VERSION}")
-    _need(frame, _FIXED.size)
+    return frame[4] if len(frame) > len(MAGIC) else 0
+
+
+def split_header(frame: memoryview, frame_bytes: int) -> RawHeader:
+    """Take the header of a frame that says version 1 apart; of `frame` only the header is looked at.
+
+    Raises FrameError unless the frame has `frame_bytes` bytes, checksum included.
+    """
+    need(frame, _FIXED.size)
     _, _, *codes, dimensions, section_count, asked, effective, quantizer, non_finite_count = _FIXED.unpack_from(frame)
     if dimensions > MAX_DIMENSIONS:
         raise FrameError(f"frame of {dimensions} dimensions: at most {MAX_DIMENSIONS} can be read")
     if section_count not in (1, 2):
         raise FrameError(f"frame of {section_count} sections: version {VERSION} has 1 or 2")
     sections_at = _FIXED.size + 8 * dimensions
-    header_bytes = sections_at + _SECTION.size * section_count
-    _need(frame, header_bytes)
+    header_bytes = sections_at + SECTION.size * section_count
+    need(frame, header_bytes)
     shape = struct.unpack_from(f"<{dimensions}Q", frame, _FIXED.size)
-    sections = tuple(_SECTION.iter_unpack(frame[sections_at:header_bytes]))
+    sections = tuple(SECTION.iter_unpack(frame[sections_at:header_bytes]))
     total = header_bytes + sum(length for _, length in sections) + CHECKSUM_BYTES
-    _need(frame, total)
-    if len(frame) > total:
-        raise FrameError(f"frame has {len(frame) - total} bytes left over after its {total}")
+    require_bytes(frame_bytes, total)
     return RawHeader(tuple(codes), (asked, effective, quantizer), non_finite_count, shape, sections, header_bytes)
 
 
@@ -191,18 +195,18 @@ def read_header(raw: RawHeader) -> FrameHeader:
         raise FrameError(f"frame with impossible error bounds {asked}, {effective}, {quantizer}")
     body_code, body_bytes = raw.sections[0]
     header = FrameHeader(
-        dtype=_known("dtype", dtype, _DTYPES),
+        dtype=known("dtype", dtype, DTYPES),
         shape=raw.shape,
-        layout=_known("layout", layout, _LAYOUTS),
-        mode=_known("mode", mode, _MODES),
-        bound=Bound(kind=_known("bound kind", bound_kind, BOUND_KINDS), value=asked),
-        bound_policy=_known("bound policy", policy, _POLICIES),
+        layout=known("layout", layout, LAYOUTS),
+        mode=known("mode", mode, _MODES),
+        bound=Bound(kind=known("bound kind", bound_kind, BOUND_KINDS), value=asked),
+        bound_policy=known("bound policy", policy, _POLICIES),
         effective_error_bound=None if math.isinf(effective) else effective,
         quantizer_error_bound=quantizer or None,
         non_finite_count=raw.non_finite_count,
-        body_kind=_section(body_code, _BODY_SECTIONS),
+        body_kind=section(body_code, _BODY_SECTIONS, VERSION),
         body_bytes=body_bytes,
-        side_form=_section(raw.sections[1][0], _SIDE_SECTIONS) if len(raw.sections) == 2 else None,
+        side_form=section(raw.sections[1][0], SIDE_SECTIONS, VERSION) if len(raw.sections) == 2 else None,
     )
     _check_sizes(header, raw)
     return header
@@ -210,7 +214,7 @@ def read_header(raw: RawHeader) -> FrameHeader:
 
 def _check_sizes(header: FrameHeader, raw: RawHeader) -> None:
     n, size = header.elements, DTYPE_BYTES[header.dtype]
-    if n * size > _MAX_BYTES:
+    if n * size > MAX_BYTES:
         raise FrameError(f"frame of shape {header.shape}: more bytes than any memory holds")
     if header.layout != "flat" and len(header.shape) != 3:
         raise FrameError(f"layout {header.layout} needs 3 dimensions, the frame has {len(header.shape)}")
@@ -238,18 +242,29 @@ def _check_sizes(header: FrameHeader, raw: RawHeader) -> None:
         )
 
 
-def _need(frame: memoryview, length: int) -> None:
+def need(frame: memoryview, length: int) -> None:
+    """Raises FrameError for a buffer shorter than that."""
     if len(frame) < length:
         raise FrameError(f"frame is cut short: {len(frame)} bytes of at least {length}")
 
 
-def _known(field: str, code: int, names: tuple[T, ...]) -> T:
+def require_bytes(found: int, wanted: int) -> None:
+    """Raises FrameError unless a frame of `wanted` bytes has just as many."""
+    if found < wanted:
+        raise FrameError(f"frame is cut short: {found} bytes of at least {wanted}")
+    if found > wanted:
+        raise FrameError(f"frame has {found - wanted} bytes left over after its {wanted}")
+
+
+def known(field: str, code: int, names: tuple[T, ...]) -> T:
+    """What a code stands for. Raises FrameError for one that stands for nothing."""
     if code >= len(names):
         raise FrameError(f"unknown {field} code {code}; known: {', '.join(str(name) for name in names)}")
     return names[code]
 
 
-def _section(code: int, known: Mapping[int, T]) -> T:
-    if code not in known:
-        raise FrameError(f"unknown section {code} where one of {sorted(known)} stands in version {VERSION}")
-    return known[code]
+def section(code: int, kinds: Mapping[int, T], version: int) -> T:
+    """The kind of a section. Raises FrameError where this version has no such section in that place."""
+    if code not in kinds:
+        raise FrameError(f"unknown section {code} where one of {sorted(kinds)} stands in version {version}")
+    return kinds[code]

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from kvbench.bound import Bound, BoundKind, BoundPolicy
 from kvbench.codecs import frame
 from kvbench.codecs.cuszp import Cuszp
-from kvbench.codecs.cuszp_decode import empty_like_decoded
+from kvbench.codecs.stored import codec_of, empty_like_decoded
 from kvbench.config import Mode
 from kvbench.errors import UsageError
 from kvbench.tensors.base import KVView
@@ -90,7 +90,7 @@ class CuszpNumcodec(NumcodecsCodec):  # type: ignore[misc]  # numcodecs has no t
             raise UsageError(f"codec 'cuszp' decodes the bytes of a frame, not a {type(buf).__name__}") from None
         encoded = frame.from_bytes(memoryview(content))
         tensor = empty_like_decoded(encoded)
-        self._codec.decode(encoded, tensor)
+        codec_of(encoded).decode(encoded, tensor)
         return ndarray_copy(_array(tensor), out)
 
 

@@ -9,6 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from kvbench.codecs.base import Codec
 from kvbench.config import CodecChoice, Device
@@ -66,10 +67,10 @@ def facts(choice: CodecChoice, device: Device) -> CodecFacts:
     if isinstance(loaded, str):
         return CodecFacts(axes=frozenset(), device="cuda" if device == "cuda" else "cpu", unavailable=loaded)
     codec = _make(choice.name, loaded, choice.params)
-    without_cuda = _without_cuda(loaded)
+    without_cuda = codec.problem_on("cuda") or cuda_unavailable()
     if device == "cuda" or (device == "auto" and without_cuda is None):
         return CodecFacts(axes=codec.axes, device="cuda", unavailable=without_cuda)
-    return CodecFacts(axes=codec.axes, device="cpu", unavailable=codec.unavailable("cpu"))
+    return CodecFacts(axes=codec.axes, device="cpu", unavailable=codec.problem_on("cpu"))
 
 
 def describe() -> list[CodecInfo]:
@@ -87,13 +88,24 @@ def _describe(name: str) -> CodecInfo:
     return CodecInfo(
         name,
         origin,
-        unavailable=None if devices else "; ".join(f"{device}: {reason}" for device, reason in reasons.items()),
+        unavailable=None if devices else _joined(reasons),
         summary=loaded.summary,
         lossless=loaded.lossless,
         axes=tuple(sorted(loaded.axes)),
-        parameters=tuple(f"{field}={info.default}" for field, info in loaded.model_fields.items()),
+        parameters=tuple(f"{field}={_shown(info)}" for field, info in loaded.model_fields.items()),
         devices=devices,
     )
+
+
+def _shown(field: FieldInfo) -> object:
+    default = field.get_default(call_default_factory=True)
+    return "none" if default in ("", {}) else default
+
+
+def _joined(reasons: dict[str, str | None]) -> str:
+    if len(set(reasons.values())) == 1:
+        return str(reasons["cpu"])
+    return "; ".join(f"{device}: {reason}" for device, reason in reasons.items())
 
 
 def _without_cuda(codec: type[Codec]) -> str | None:

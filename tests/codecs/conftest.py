@@ -12,6 +12,8 @@ from kvbench.bound import Bound
 from kvbench.codecs import frame
 from kvbench.codecs.base import Codec, Encoded
 from kvbench.codecs.encoded import EncodedTensor
+from kvbench.codecs.payload import EncodedPayload
+from kvbench.codecs.stored import codec_of, empty_like_decoded
 from kvbench.record.schema import SourceLayout
 from kvbench.tensors.base import KVView
 
@@ -46,14 +48,18 @@ def round_trip(
     encoded = codec.encode(KVView(tensor, layout=layout), memory[:capacity], wanted)
     assert bits_equal(tensor, before)
     assert bool((memory[capacity:] == GUARD).all())
-    if isinstance(encoded, EncodedTensor):
-        written = frame.to_bytes(encoded)
-        assert len(written) == encoded.nbytes()
-        assert frame.to_bytes(frame.from_bytes(written)) == written
-    else:
-        assert encoded.nbytes() == encoded.stream_bytes
     own = torch.empty_like(tensor)
     codec.decode(encoded, own)
+    if isinstance(encoded, EncodedTensor | EncodedPayload):
+        written = frame.to_bytes(encoded)
+        assert len(written) == encoded.nbytes()
+        stored = frame.from_bytes(written)
+        assert frame.to_bytes(stored) == written
+        again = empty_like_decoded(stored)
+        codec_of(stored).decode(stored, again)
+        assert bits_equal(again, own)
+    else:
+        assert encoded.nbytes() == encoded.stream_bytes
     wide = torch.empty(tensor.shape, dtype=torch.float32)
     codec.decode(encoded, wide)
     assert_pieces(codec, encoded, wide)

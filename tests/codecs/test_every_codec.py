@@ -18,8 +18,36 @@ SIZES = [0, 1, 31, 32, 33, 1023, 4097, 32_769, 70_001]
 BOUNDS = [Bound(kind="rel", value=1e-2), Bound(kind="abs", value=3e-3), Bound(kind="std", value=0.1)]
 
 
+# What to try beside the defaults of a codec.
+MORE_PARAMS: dict[str, list[dict[str, object]]] = {
+    "fp8": [{"scale": "head"}, {"scale": "one"}, {"format": "e5m2"}, {"format": "e5m2", "scale": "head"}],
+    "groupwise": [
+        {"bits": 8, "along": "tokens"},
+        {"bits": 3, "along": "tokens"},
+        {"bits": 3, "group": 20},
+        {"bits": 2, "group": 32},
+        {"bits": 4, "group": 1},
+    ],
+    "lossless": [
+        {"shuffle": "none", "threads": 1},
+        {"algorithm": "lz4", "shuffle": "bit", "level": 9},
+        {"algorithm": "lz4", "threads": 2},
+    ],
+    "pipeline": [
+        {"params": {"mode": "outlier", "bound_policy": "compatible"}},
+        {"codec": "groupwise"},
+        {"codec": "lossless", "params": {"threads": 1}},
+        {"codec": "raw"},
+        {"codec": "zfp"},
+    ],
+    "rotated": [{"bits": 2, "seed": 7}, {"bits": 3, "vector": 33}],
+    "sz3": [{"dimensions": 1}, {"dimensions": 3}],
+    "zfp": [{"dimensions": 1}, {"dimensions": 3}],
+}
+
+
 def _variants() -> list[object]:
-    """Every codec usable here, with each mode and bound policy it declares."""
+    """Every codec usable here, with each mode and bound policy it declares, or other parameters."""
     found = []
     for name in registry.names():
         facts = registry.facts(CodecChoice(name=name), "cpu")
@@ -31,6 +59,9 @@ def _variants() -> list[object]:
             params = {"mode": mode, "bound_policy": policy}
             codec = registry.make(name, {key: value for key, value in params.items() if value is not None})
             found.append(pytest.param(codec, id="-".join(filter(None, [name, mode, policy]))))
+        for extra in MORE_PARAMS.get(name, []):
+            words = [name, *(f"{key}={value}" for key, value in extra.items())]
+            found.append(pytest.param(registry.make(name, extra), id="-".join(words)))
     return found
 
 

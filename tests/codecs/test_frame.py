@@ -136,8 +136,8 @@ class TestDamage:
 
     @every_kind
     def test_newer_version(self, whole):
-        for newer in (altered(whole, 4, b"\x02"), whole[:4] + b"\x02" + whole[5:], whole[:4] + b"\x02"):
-            with pytest.raises(FrameError, match="frame version 2 cannot be read: this kvbench reads version 1"):
+        for newer in (altered(whole, 4, b"\x03"), whole[:4] + b"\x03" + whole[5:], whole[:4] + b"\x03"):
+            with pytest.raises(FrameError, match="frame version 3 cannot be read: this kvbench reads versions 1 and 2"):
                 frame.from_bytes(newer)
 
     def test_another_file(self):

@@ -1,0 +1,1 @@
+"""Owns the transforms: changes of a tensor before a codec, undone after it."""
