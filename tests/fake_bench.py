@@ -106,6 +106,12 @@ class Shifting(Codec):
         yield half, values[half:]
 
 
+class BoundlessShifting(Shifting):
+    """Has a size, not a bound: nothing is promised about its errors."""
+
+    axes: ClassVar[frozenset[str]] = frozenset()
+
+
 class LosslessShifting(Shifting):
     """Says it is lossless; it is where `shift` is 0."""
 

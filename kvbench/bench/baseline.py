@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import cycle
-from typing import Any, Literal
 
 import torch
 
 from kvbench.bench.context import BenchContext, Preparation
+from kvbench.bench.copy_cases import cases
 from kvbench.bench.device import busy_notes, device_notes, require_cuda, require_memory
 from kvbench.bench.outcome import Outcome
+from kvbench.bench.scattered import SLOTS_A_BLOCK, ScatteredBlocks
+from kvbench.bench.whole_copies import BothWays, Copies, whole_copies
 from kvbench.config import Experiment
-from kvbench.errors import CaseFailed
-from kvbench.geometry import DTYPE_BYTES, DType, parse_geometry
-from kvbench.plan import Plan
+from kvbench.errors import CaseFailed, UsageError
+from kvbench.measure import numa
+from kvbench.measure.clock import Clock
+from kvbench.measure.host_memory import HostMemory
 from kvbench.record.gpu import CudaFacts
 from kvbench.record.schema import Case
 
-MAX_PAIRS = 4096
-DEFAULT_BYTES = tuple(2**power for power in range(16, 27, 2))  # 64 KiB to 64 MiB
-TRANSFERS: tuple[tuple[str, Literal["pinned", "pageable", "device"]], ...] = (
-    ("d2h", "pinned"),
-    ("h2d", "pinned"),
-    ("d2h", "pageable"),
-    ("h2d", "pageable"),
-    ("d2d", "device"),
-)
+GB = 1e9
+TENSORS_HELD = 4  # of a case's size, in host memory: random content, up to two buffers, and what came back
 
 
 def prepare(experiment: Experiment, cuda: CudaFacts | str) -> Preparation:
-    """The cases, and lines about what they measure. Raises UnavailableError for a GPU that is not there."""
+    """The cases, and lines about what they measure.
+
+    Raises UnavailableError for a GPU that is not there, UsageError for a NUMA node that is not, or for blocks that are
+    no whole number of elements.
+    """
     require_cuda(experiment, cuda)
+    _require_node(experiment.numa_node)
     plan = cases(experiment, cuda)
     notes = [
         *device_notes(experiment, cuda, plan.cases),
@@ -45,124 +44,98 @@ def prepare(experiment: Experiment, cuda: CudaFacts | str) -> Preparation:
         notes.append("host copies use the same two buffers again: sizes that fit a CPU cache show its speed")
     else:
         notes.append("pinned copies may overlap with other work, pageable ones are staged by the driver and do not")
+        notes.append("both: a copy out and a copy in at once; its bytes and GB/s are those of the two together")
     return Preparation(plan, notes=tuple(notes))
 
 
-def cases(experiment: Experiment, cuda: CudaFacts | str) -> Plan:
-    """Every size with every kind of copy: transfers on a GPU, host copies by one and by all threads without."""
-    on_gpu = experiment.device != "cpu" and isinstance(cuda, CudaFacts)
-    kinds: list[dict[str, Any]]
-    if on_gpu:
-        kinds = [{"device": "cuda", "direction": direction, "memory": memory} for direction, memory in TRANSFERS]
-    else:
-        all_threads = experiment.threads or len(os.sched_getaffinity(0))
-        kinds = [
-            {"device": "cpu", "direction": "host_copy", "memory": "pageable", "threads": threads}
-            for threads in sorted({1, all_threads})
-        ]
-    found = [
-        Case.model_validate(
-            {
-                "command": experiment.command,
-                "codec": "raw",
-                "dtype": dtype,
-                "shape": (elements,),
-                "elements": elements,
-                "seed": experiment.seed,
-                **kind,
-            }
-        )
-        for elements, dtype in _sizes(experiment)
-        for kind in kinds
-    ]
-    return Plan(tuple({case.id: case for case in found}.values()), ())
-
-
-def _sizes(experiment: Experiment) -> Iterator[tuple[int, DType]]:
-    """(elements, dtype): asked sizes in elements, geometries as the whole cache of their tokens, else the default."""
-    dtypes = experiment.dtype or ("float32",)
-    for text in experiment.geometry:
-        geometry = parse_geometry(text)
-        yield geometry.cache_elements, geometry.dtype
-    for dtype in dtypes:
-        sizes = experiment.tensor_size
-        if not sizes and not experiment.geometry:
-            sizes = tuple(size // DTYPE_BYTES[dtype] for size in DEFAULT_BYTES)
-        for elements in sizes:
-            yield elements, dtype
+def _require_node(node: int | None) -> None:
+    usable = numa.usable_nodes()
+    if node is not None and node not in usable:
+        there = ", ".join(map(str, usable)) or "none that the kernel tells of"
+        raise UsageError(f"--numa-node {node}: there is no such node to use here; the nodes are: {there}")
 
 
 def run(case: Case, context: BenchContext) -> Outcome:
-    """Time one kind of copy and compare the bytes it left. Raises CaseFailed where they differ.
+    """Time one kind of copy, and after each phase compare every byte with what it has to be.
 
-    A transfer has two phases: its direction on the clock of CUDA events, and `<direction>_wall`, what the host waits
-    until the bytes are there. A host copy has one.
+    On a GPU there are two phases: the direction on the clock of CUDA events, and `<direction>_wall`, what the host
+    waits until the bytes are there. A host copy has one. Raises CaseFailed where bytes differ, or where the host
+    memory is not on the NUMA node that was asked for.
     """
     assert case.direction is not None
-    require_memory(2 * case.raw_bytes)
+    require_memory(TENSORS_HELD * (SLOTS_A_BLOCK if case.method else 1) * case.raw_bytes)
     outcome = Outcome()
-    clocks = context.clocks(case)
-    with _torch_threads(case.threads):
-        pairs = _buffers(case, context.device_id)
-        copy = _copy_next(pairs, non_blocking=case.memory != "pageable")
-        outcome.phases[case.direction] = context.sample(case, case.direction, copy, clocks.work)
+    with (
+        _torch_threads(case.threads),
+        context.working_stream(case),
+        HostMemory(case.numa_node) as memory,
+    ):
+        copies = _copies(case, memory, context.device_id)
+        _record_node(case, memory, outcome)
+        clocks = context.clocks(case)
+        _time(case, context, outcome, copies, case.direction, clocks.work)
         if case.device == "cuda":
-            wall = f"{case.direction}_wall"
-            outcome.phases[wall] = context.sample(case, wall, copy, clocks.call)
-            torch.cuda.synchronize(context.device_id)
-        _require_equal(pairs)
+            _time(case, context, outcome, copies, f"{case.direction}_wall", clocks.call)
+    _mark_transfer(case, context, outcome)
     if any("unresolved" in phase.flags for phase in outcome.phases.values()):
         outcome.status, outcome.reason_code = "invalid", "unresolved"
         outcome.reason = f"copies of {case.raw_bytes} bytes are too short for the clock, even many at a time"
     return outcome
 
 
-def _buffers(case: Case, device_id: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """(source, destination) pairs of the case's bytes: random sources, destinations of which every byte is wrong.
-
-    Copies within the GPU go round several pairs, together twice its L2 cache, so that they start cold
-    (at most MAX_PAIRS: copies of a few KB are all launch anyway).
-    """
-    count = 1
-    if case.direction == "d2d":
-        l2_bytes = torch.cuda.get_device_properties(device_id).L2_cache_size
-        count = min(MAX_PAIRS, 1 + l2_bytes // case.raw_bytes)
-    words = -(-case.raw_bytes * count // 8)
-    generator = torch.Generator().manual_seed(case.seed)
-    content = torch.empty(words, dtype=torch.int64).random_(generator=generator).view(torch.uint8)
-    content = content[: case.raw_bytes * count]
-    wrong = ~content
-    gpu, pinned = f"cuda:{device_id}", case.memory == "pinned"
-    if case.direction in {"d2h", "d2d"}:
-        content = content.to(gpu)
-    elif pinned:
-        content = content.pin_memory()
-    if case.direction in {"h2d", "d2d"}:
-        wrong = wrong.to(gpu)
-    elif pinned:
-        wrong = wrong.pin_memory()
-    return list(zip(torch.split(content, case.raw_bytes), torch.split(wrong, case.raw_bytes), strict=True))
+def _copies(case: Case, memory: HostMemory, device_id: int) -> Copies:
+    if case.method is not None:
+        return ScatteredBlocks(case, memory, device_id)
+    return whole_copies(case, memory, device_id)
 
 
-def _copy_next(pairs: list[tuple[torch.Tensor, torch.Tensor]], *, non_blocking: bool) -> Callable[[], object]:
-    if len(pairs) == 1:
-        [(source, destination)] = pairs
-        return lambda: destination.copy_(source, non_blocking=non_blocking)
-    turns = cycle(pairs)
-
-    def copy_next() -> None:
-        source, destination = next(turns)
-        destination.copy_(source, non_blocking=non_blocking)
-
-    return copy_next
-
-
-def _require_equal(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
-    """The first pair is always among those copied; a later one may not have had its turn."""
-    source, destination = (tensor.cpu() for tensor in pairs[0])
-    wrong = int((source != destination).sum())
+def _time(case: Case, context: BenchContext, outcome: Outcome, copies: Copies, phase: str, clock: Clock) -> None:
+    """Time one phase on destinations that are all wrong before it, and look at every byte after it."""
+    copies.spoil()
+    _finish(case)
+    timed = context.sample(case, phase, copies, clock)
+    _finish(case)
+    wrong, looked_at = copies.wrong_bytes()
     if wrong:
-        raise CaseFailed("bytes_differ", f"{wrong} of {source.numel()} bytes differ after the copy")
+        raise CaseFailed("bytes_differ", f"{wrong} of {looked_at} bytes differ after the copy ({phase})")
+    if isinstance(copies, BothWays):
+        timed.work_bytes = 2 * case.raw_bytes
+    outcome.phases[phase] = timed
+
+
+def _finish(case: Case) -> None:
+    """Wait for every GPU that takes part: a clock watches one stream of one of them."""
+    if case.device == "cuda":
+        torch.cuda.synchronize()
+        if case.peer_id is not None:
+            torch.cuda.synchronize(case.peer_id)
+
+
+def _record_node(case: Case, memory: HostMemory, outcome: Outcome) -> None:
+    nodes = memory.nodes()
+    if nodes is not None and len(nodes) == 0:
+        return
+    outcome.metrics["host_numa_node"] = next(iter(nodes)) if nodes is not None and len(nodes) == 1 else None
+    if nodes is None:
+        outcome.flags.append("numa_unknown")
+    elif len(nodes) > 1:
+        outcome.flags.append("numa_mixed")
+    if nodes is not None and case.numa_node is not None and nodes != {case.numa_node}:
+        found = ", ".join(map(str, sorted(nodes)))
+        raise CaseFailed("numa_mismatch", f"host memory is on NUMA node {found}, not on {case.numa_node} as asked")
+
+
+def _mark_transfer(case: Case, context: BenchContext, outcome: Outcome) -> None:
+    """What a reader must know beside the times of a case on a GPU."""
+    if case.device != "cuda":
+        return
+    if case.memory == "pageable":
+        outcome.flags.append("no_overlap")  # the call holds the host while the driver stages the bytes
+    if case.peer_id is not None and not torch.cuda.can_device_access_peer(context.device_id, case.peer_id):
+        outcome.flags.append("staged")  # through host memory
+    if case.direction == "both":
+        median_s = outcome.phases["both"].median_s
+        outcome.metrics["each_way_gbps"] = case.raw_bytes / median_s / GB if median_s else None
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Owns the arithmetic of a link: effective speed with compression, and the link speed below which it pays.
 
 All formulas are sequential: encode, then transfer, then decode, with no overlap. S are raw bytes, C compressed bytes,
-te and td seconds to encode and decode, L a link speed. GB = 1e9 bytes.
+te and td seconds to encode and decode. C bytes take a + C / B over the link, with a the link's latency and B its speed,
+each for its direction. GB = 1e9 bytes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 from kvbench.config import Experiment
 from kvbench.errors import UsageError
+from kvbench.record.fit import fits, points
 from kvbench.record.schema import CaseResult, Link
 from kvbench.record.store import RunFolder
 
@@ -29,12 +31,13 @@ class Transfer:
     def metrics(self, link: Link) -> dict[str, float | None]:
         """The columns of METRIC_UNITS about `link`; None where a time is missing or compression saves nothing.
 
-        Outward, S / (te + C / L_out); inward, S / (td + C / L_in); both ways, 2 S / (te + td + C / L_out + C / L_in).
-        Break-even is the L at which compressing takes as long as sending raw: S / L = te + C / L gives (S - C) / te;
-        inward (S - C) / td; both ways over one link speed 2 (S - C) / (te + td).
+        Outward, S / (te + a_out + C / B_out); inward, S / (td + a_in + C / B_in); both ways, 2 S over the sum of both
+        times. Break-even is the B at which compressing takes as long as sending raw: a + S / B = te + a + C / B gives
+        (S - C) / te, as the latency is paid either way; inward (S - C) / td; both ways over one link speed
+        2 (S - C) / (te + td).
         """
-        out_s = self._send_s(self.encode_s, link.out_gbps)
-        in_s = self._send_s(self.decode_s, link.in_gbps)
+        out_s = self._send_s(self.encode_s, link.out_latency_s, link.out_gbps)
+        in_s = self._send_s(self.decode_s, link.in_latency_s, link.in_gbps)
         both_codec_s = _sum(self.encode_s, self.decode_s)
         saved_bytes = self.raw_bytes - self.compressed_bytes
         return {
@@ -46,8 +49,8 @@ class Transfer:
             "break_even_in_gbps": _break_even(saved_bytes, self.decode_s),
         }
 
-    def _send_s(self, codec_s: float | None, gbps: float) -> float | None:
-        return None if codec_s is None else codec_s + self.compressed_bytes / (gbps * GB)
+    def _send_s(self, codec_s: float | None, latency_s: float, gbps: float) -> float | None:
+        return None if codec_s is None else codec_s + latency_s + self.compressed_bytes / (gbps * GB)
 
 
 def _sum(first_s: float | None, second_s: float | None) -> float | None:
@@ -63,29 +66,21 @@ def _break_even(saved_bytes: int, codec_s: float | None) -> float | None:
 
 
 def resolve_link(experiment: Experiment) -> Link:
-    """The link speed an experiment asks for: its own number, a baseline run's measurement, else an assumption.
+    """The link an experiment asks for: its own speed, the fit of a baseline run, else an assumption.
 
-    Raises UsageError where the run holds no pinned copies in both directions.
+    Only a baseline run has latencies; a given or assumed speed has none. Raises UsageError where the run holds no
+    pinned copies in both directions.
     """
     if experiment.link_gbps is not None:
         return Link(out_gbps=experiment.link_gbps, in_gbps=experiment.link_gbps, origin="option")
     if experiment.baseline is not None:
         folder = RunFolder.open(experiment.baseline)
-        results = folder.results()
-        out_gbps, in_gbps = _measured_gbps(results, "d2h"), _measured_gbps(results, "h2d")
-        if out_gbps is None or in_gbps is None:
-            raise UsageError(
-                f"--baseline {experiment.baseline}: that run measured no pinned copies to and from a GPU; "
-                "run `kvbench baseline` on a machine with one, or give --link-gbps"
-            )
-        return Link(
-            out_gbps=out_gbps, in_gbps=in_gbps, origin="baseline", detail=f"largest pinned copies of {folder.path.name}"
-        )
+        return _measured(folder.results(), folder.path.name, str(experiment.baseline))
     return Link(out_gbps=ASSUMED_LINK_GBPS, in_gbps=ASSUMED_LINK_GBPS, origin="assumed")
 
 
 def link_note(link: Link) -> str:
-    """One line for the user: the speed and where it came from."""
+    """One line for the user: the link and where its numbers came from."""
     if link.origin == "assumed":
         return (
             f"link speed: assumed {link.out_gbps:g} GB/s (1e9 bytes) each way; "
@@ -93,16 +88,44 @@ def link_note(link: Link) -> str:
         )
     if link.origin == "option":
         return f"link speed: {link.out_gbps:g} GB/s (1e9 bytes) each way, as given"
-    return f"link speed: {link.out_gbps:.3g} GB/s (1e9 bytes) to the host, {link.in_gbps:.3g} to the GPU; {link.detail}"
+    out_us, in_us = (_microseconds(latency_s) for latency_s in (link.out_latency_s, link.in_latency_s))
+    return (
+        f"link speed: {link.out_gbps:.3g} GB/s (1e9 bytes) to the host{out_us}, {link.in_gbps:.3g} to the GPU{in_us}; "
+        f"{link.detail}"
+    )
 
 
-def _measured_gbps(results: list[CaseResult], direction: str) -> float | None:
-    """GB/s of the largest pinned copy in one direction, or None where none was measured."""
-    copies = [
-        (result.case.raw_bytes, phase.work_bytes / phase.median_s / GB)
-        for result in results
-        if result.status == "ok" and result.case.direction == direction and result.case.memory == "pinned"
-        for phase in [result.phases.get(direction)]
-        if phase is not None and phase.median_s
-    ]
-    return max(copies)[1] if copies else None
+def _microseconds(latency_s: float) -> str:
+    return f" and {latency_s * 1e6:.3g} us a transfer" if latency_s else ""
+
+
+def _measured(results: list[CaseResult], run: str, asked: str) -> Link:
+    """The fit of both directions; the largest copies, without latencies, where a run has too few sizes for one."""
+    out_points, in_points = points(results, "d2h"), points(results, "h2d")
+    if not out_points or not in_points:
+        raise UsageError(
+            f"--baseline {asked}: that run measured no pinned copies to and from a GPU; "
+            "run `kvbench baseline` on a machine with one, or give --link-gbps"
+        )
+    by_direction = {fit.direction: fit for fit in fits(results)}
+    out, back = by_direction.get("d2h"), by_direction.get("h2d")
+    if out is not None and back is not None:
+        return Link(
+            out_gbps=out.gbps,
+            in_gbps=back.gbps,
+            out_latency_s=out.latency_s,
+            in_latency_s=back.latency_s,
+            origin="baseline",
+            detail=f"fitted to the pinned copies of {run}",
+        )
+    return Link(
+        out_gbps=_largest_gbps(out_points),
+        in_gbps=_largest_gbps(in_points),
+        origin="baseline",
+        detail=f"largest pinned copies of {run}, which has too few sizes to fit a latency: it is left out",
+    )
+
+
+def _largest_gbps(measured: list[tuple[int, float]]) -> float:
+    size_bytes, median_s = measured[-1]
+    return size_bytes / median_s / GB

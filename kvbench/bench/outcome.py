@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from kvbench.record.schema import CaseStatus, Histogram, PhaseSamples
+from kvbench.record.schema import Case, CaseStatus, Histogram, PhaseSamples
 
 
 @dataclass
@@ -18,3 +18,4 @@ class Outcome:
     status: CaseStatus = "ok"
     reason_code: str | None = None
     reason: str | None = None
+    beside: list[tuple[Case, Outcome]] = field(default_factory=list)  # further cases that were measured in the same go

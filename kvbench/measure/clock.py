@@ -5,21 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import repeat
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 
+from kvbench.measure.cuda_graph import graph_clock
+from kvbench.measure.cuda_time import RESOLUTION_S, timed_behind_spin
+from kvbench.measure.unseen_work import seconds_after
+
 if TYPE_CHECKING:
     from torch.cuda import Stream
+
+ClockName = Literal["host", "cuda_event", "cuda_graph"]
+Call = Callable[[], object]
 
 
 class Clock(Protocol):
     """Times calls made in a row."""
 
     @property
-    def name(self) -> Literal["host", "cuda_event"]:
+    def name(self) -> ClockName:
         """The word recorded with every sample."""
 
     @property
@@ -80,7 +87,7 @@ class CudaEventClock:
     """
 
     name: Literal["cuda_event"] = "cuda_event"
-    resolution_s = 0.5e-6  # CUDA runtime documentation of cudaEventElapsedTime
+    resolution_s = RESOLUTION_S
     minimum_sample_s = 2e-4
     _SPIN_CYCLES_PER_CALL = 20_000  # about 10 us, longer than a launch
     _SPIN_CYCLES_LIMIT = 20_000_000
@@ -89,33 +96,45 @@ class CudaEventClock:
         self._stream = stream
 
     def time_s(self, call: Callable[[], object], calls: int) -> float:
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        with torch.cuda.stream(self._stream):
-            self._stream.synchronize()
-            torch.cuda._sleep(min(calls * self._SPIN_CYCLES_PER_CALL, self._SPIN_CYCLES_LIMIT))  # type: ignore[no-untyped-call]
-            start.record(self._stream)
+        def all_calls() -> None:
             for _ in repeat(None, calls):
                 call()
-            end.record(self._stream)
-        end.synchronize()
-        return float(start.elapsed_time(end)) * 1e-3
+
+        spin_cycles = min(calls * self._SPIN_CYCLES_PER_CALL, self._SPIN_CYCLES_LIMIT)
+        return timed_behind_spin(all_calls, self._stream, spin_cycles)
 
 
 @dataclass(frozen=True)
 class Clocks:
-    """The two clocks of a device: `work` for kernels and library calls alone, `call` for what a host caller waits."""
+    """The clocks of a device: `work` for kernels and library calls alone, `call` for what a host caller waits."""
 
     work: Clock
     call: Clock
+    graph_of: Callable[[Call], Clock | None] | None = None  # replays of a call; None where it cannot be captured
+    unseen_s: Callable[[Call], float] | None = None  # seconds of work that go on after a call's stream is done
+
+    def kernel(self, call: Call) -> Clock:
+        """The clock for a bare kernel launch: replays of a CUDA graph where `call` can be captured, else `work`.
+
+        Makes the call, so it has to be ready to run.
+        """
+        graph = None if self.graph_of is None else self.graph_of(call)
+        return graph or self.work
 
 
 def device_clocks(device: str, device_id: int = 0) -> Clocks:
     """The clocks of `cpu` or `cuda`.
 
-    On the CPU both are the host's; on a GPU, events of its current stream, and wall time until the work is done.
+    On the CPU all are the host's. On a GPU they are about its current stream: events on it, wall time until its work
+    is done, and graphs of what is put on it, which the default stream of a device cannot have.
     """
     if device == "cpu":
         host = HostClock()
         return Clocks(work=host, call=host)
     stream = torch.cuda.current_stream(device_id)
-    return Clocks(work=CudaEventClock(stream), call=HostClock(wait=stream.synchronize))
+    return Clocks(
+        work=CudaEventClock(stream),
+        call=HostClock(wait=stream.synchronize),
+        graph_of=partial(graph_clock, stream),
+        unseen_s=partial(seconds_after, stream=stream),
+    )

@@ -7,12 +7,10 @@ import math
 import numpy as np
 import torch
 
+from kvbench.measure.pieces import split
 from kvbench.record.schema import Histogram
 
 HISTOGRAM_BINS = 64
-# Elements worked on at a time: the float64 pieces stay in the cache, and torch starts no threads for so few. (It does
-# for torch.dot, whose threads cost milliseconds on a busy machine: hence square().sum().)
-PIECE_ELEMENTS = 31_744
 
 
 class ErrorMeter:
@@ -36,6 +34,7 @@ class ErrorMeter:
         self._mismatches_after_cast = 0
         self._non_finite = 0
         self._lost = 0  # finite values that came back non-finite: their error is infinite
+        self._special_mismatches = 0
         self._compared = 0
         self._sum_abs = 0.0
         self._sum_squares = 0.0
@@ -47,11 +46,14 @@ class ErrorMeter:
         self._above = 0
 
     def add(self, original: torch.Tensor, decoded: torch.Tensor) -> None:
-        """Compare two flat tensors of equal length: `original` of the tensor's dtype, `decoded` float32."""
+        """Compare two flat tensors of equal length: `original` of the tensor's dtype, `decoded` float32.
+
+        Both are on one device, which does the arithmetic. Counts and maxima do not depend on it; sums are of float64
+        in another order, so means differ by rounding only.
+        """
         if original.shape != decoded.shape or original.dim() != 1:
             raise ValueError(f"cannot compare shapes {tuple(original.shape)} and {tuple(decoded.shape)}")
-        pieces = zip(torch.split(original, PIECE_ELEMENTS), torch.split(decoded, PIECE_ELEMENTS), strict=True)
-        for values, came_back in pieces:
+        for values, came_back in zip(split(original), split(decoded), strict=True):
             if values.numel() == 0:
                 continue
             exact = values.double()
@@ -64,6 +66,11 @@ class ErrorMeter:
     def mismatches(self) -> int:
         """Values that are not within the bound, or differ at all where there is none."""
         return self._mismatches
+
+    @property
+    def special_mismatches(self) -> int:
+        """Values that became NaN or infinite, stopped being so, or came back as the other infinity."""
+        return self._special_mismatches
 
     @property
     def max_abs_error(self) -> float | None:
@@ -117,6 +124,7 @@ class ErrorMeter:
             self._non_finite += int((~finite).sum())
             self._lost += int((finite & ~still_finite).sum())
             mismatches += _special_mismatches(exact, came_back, finite, still_finite)
+            self._special_mismatches += mismatches
             both = finite & still_finite
             self._extend_range(exact[finite])
             error, size = error[both], size[both]

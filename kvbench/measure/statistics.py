@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-PIECE_ELEMENTS = 31_744  # torch starts no threads for so few
+from kvbench.measure.pieces import split
 
 
 def finite_width(values: torch.Tensor) -> float:
@@ -39,7 +39,7 @@ def finite_std(values: torch.Tensor) -> float:
 
 
 def _finite_pieces(values: torch.Tensor) -> Iterator[torch.Tensor]:
-    for piece in torch.split(values.reshape(-1), PIECE_ELEMENTS):
+    for piece in split(values.reshape(-1)):
         finite = torch.isfinite(piece)
         kept = piece if bool(finite.all()) else piece[finite]
         if kept.numel():

@@ -18,8 +18,17 @@ seconds = st.floats(1e-6, 10.0)
 speeds = st.floats(0.1, 1000.0)
 
 
-def link(out_gbps: float, in_gbps: float) -> Link:
-    return Link(out_gbps=out_gbps, in_gbps=in_gbps, origin="option")
+latencies = st.floats(0.0, 1e-3)
+
+
+def link(out_gbps: float, in_gbps: float, out_latency_s: float = 0.0, in_latency_s: float = 0.0) -> Link:
+    return Link(
+        out_gbps=out_gbps,
+        in_gbps=in_gbps,
+        out_latency_s=out_latency_s,
+        in_latency_s=in_latency_s,
+        origin="option",
+    )
 
 
 def known(value: float | None) -> float:
@@ -51,6 +60,32 @@ def test_below_break_even_it_is_quicker_than_raw_and_above_it_is_not(
             assert effective > gbps
         elif gbps > limit * (1 + 1e-9):
             assert effective < gbps
+
+
+@given(st.integers(1000, 10**10), st.floats(0.01, 0.95), seconds, seconds, speeds, latencies, latencies)
+def test_a_latency_slows_both_and_leaves_break_even_where_it_is(
+    raw: int, share: float, encode_s: float, decode_s: float, gbps: float, out_s: float, in_s: float
+) -> None:
+    transfer = Transfer(raw, int(raw * share), encode_s, decode_s)
+    slower, without = transfer.metrics(link(gbps, gbps, out_s, in_s)), transfer.metrics(link(gbps, gbps))
+    for way, latency_s in (("_out", out_s), ("_in", in_s)):
+        assert slower[f"break_even{way}_gbps"] == without[f"break_even{way}_gbps"]
+        raw_gbps = raw / (latency_s + raw / gbps / GB) / GB
+        limit, effective = known(slower[f"break_even{way}_gbps"]), known(slower[f"effective{way}_gbps"])
+        assert effective <= known(without[f"effective{way}_gbps"])
+        if gbps < limit * (1 - 1e-6):
+            assert effective > raw_gbps * (1 - 1e-9)
+        elif gbps > limit * (1 + 1e-6):
+            assert effective < raw_gbps * (1 + 1e-9)
+
+
+def test_a_case_with_latencies_by_hand() -> None:
+    # As below, and half a second a transfer out, a quarter in: 2 + 0.5 + 2.5 s out, 1 + 0.25 + 5 s in.
+    columns = Transfer(100 * 10**9, 25 * 10**9, 2.0, 1.0).metrics(link(10.0, 5.0, 0.5, 0.25))
+    assert columns["effective_out_gbps"] == pytest.approx(100 / 5)
+    assert columns["effective_in_gbps"] == pytest.approx(100 / 6.25)
+    assert columns["effective_gbps"] == pytest.approx(200 / 11.25)
+    assert columns["break_even_gbps"] == pytest.approx(50.0)
 
 
 def test_a_case_by_hand() -> None:
@@ -88,7 +123,9 @@ def experiment(**fields: object) -> Experiment:
     return Experiment.model_validate({"command": "sweep", **fields})
 
 
-def copy_result(direction: str, elements: int, gbps: float, memory: str = "pinned", status: str = "ok") -> CaseResult:
+def copy_result(
+    direction: str, elements: int, gbps: float, memory: str = "pinned", status: str = "ok", latency_s: float = 0.0
+) -> CaseResult:
     case = Case.model_validate(
         {
             "command": "baseline",
@@ -99,14 +136,14 @@ def copy_result(direction: str, elements: int, gbps: float, memory: str = "pinne
             "memory": memory,
         }
     )
-    median_s = case.raw_bytes / gbps / GB
+    median_s = latency_s + case.raw_bytes / gbps / GB
     phase = PhaseSamples(samples_s=[median_s], work_bytes=case.raw_bytes, median_s=median_s)
     return CaseResult.model_validate(
         {
             "case_id": case.id,
             "case": case,
             "status": status,
-            "phases": {direction: phase},
+            "phases": {f"{direction}_wall": phase},
             "started_at": "2026-01-01T00:00:00Z",
             "elapsed_s": 1.0,
         }
@@ -132,7 +169,22 @@ def test_the_option_wins_over_the_assumption() -> None:
     assert "50 GB/s" in link_note(found)
 
 
-def test_a_baseline_gives_its_largest_pinned_copies(tmp_path: Path) -> None:
+def test_a_baseline_gives_the_fit_of_its_pinned_copies(tmp_path: Path) -> None:
+    sizes = (1 << 14, 1 << 18, 1 << 22, 1 << 26)
+    results = [copy_result("d2h", size, 54.0, latency_s=8e-6) for size in sizes]
+    results += [copy_result("h2d", size, 53.0, latency_s=9e-6) for size in sizes]
+    results += [copy_result("h2d", size, 5.0, memory="pageable") for size in sizes]
+    found = resolve_link(experiment(baseline=run_of(tmp_path / "run", results)))
+    assert (found.out_gbps, found.in_gbps) == (pytest.approx(54.0, rel=1e-3), pytest.approx(53.0, rel=1e-3))
+    assert found.out_latency_s == pytest.approx(8e-6, rel=1e-3)
+    assert found.in_latency_s == pytest.approx(9e-6, rel=1e-3)
+    assert found.origin == "baseline"
+    note = link_note(found)
+    assert "54 GB/s (1e9 bytes) to the host and 8 us a transfer, 53 to the GPU and 9 us a transfer" in note
+    assert note.endswith("fitted to the pinned copies of run")
+
+
+def test_a_baseline_of_too_few_sizes_gives_its_largest_pinned_copies_and_says_so(tmp_path: Path) -> None:
     run = run_of(
         tmp_path / "run",
         [
@@ -148,7 +200,8 @@ def test_a_baseline_gives_its_largest_pinned_copies(tmp_path: Path) -> None:
     assert found.in_gbps == pytest.approx(53.0)
     assert found.origin == "baseline"
     assert "54 GB/s" in link_note(found)
-    assert "53 to the GPU" in link_note(found)
+    assert (found.out_latency_s, found.in_latency_s) == (0.0, 0.0)
+    assert "53 to the GPU; largest pinned copies of run, which has too few sizes to fit a latency" in link_note(found)
 
 
 def test_a_baseline_without_transfers_is_refused(tmp_path: Path) -> None:

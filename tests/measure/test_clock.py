@@ -59,3 +59,26 @@ def test_cuda_clocks_wait_for_the_work() -> None:
     # No GPU runs above 4 GHz, so this many cycles take 5 ms at the least; launching them takes microseconds.
     assert pair.work.time_s(spin, 2) >= 2 * cycles / 4e9
     assert pair.call.time_s(spin, 2) >= 2 * cycles / 4e9
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_a_delay_kernel_on_a_side_stream_is_not_missed() -> None:
+    cycles = 20_000_000
+    least_s = cycles / 4e9
+    side, other = torch.cuda.Stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+
+    def delay() -> None:
+        torch.cuda._sleep(cycles)  # type: ignore[no-untyped-call]
+
+    def elsewhere() -> None:
+        with torch.cuda.stream(other):
+            delay()
+
+    with torch.cuda.stream(side):
+        clocks = device_clocks("cuda")
+        assert clocks.unseen_s is not None
+        assert min(clocks.work.time_s(delay, 1), clocks.call.time_s(delay, 1)) >= least_s
+        assert clocks.unseen_s(delay) < least_s / 2
+        # What another stream does is beside the clocks, so it is asked for by itself.
+        assert clocks.unseen_s(elsewhere) >= least_s / 2

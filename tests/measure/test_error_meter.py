@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from kvbench.measure.errors import HISTOGRAM_BINS, PIECE_ELEMENTS, ErrorMeter
+from kvbench.measure.errors import HISTOGRAM_BINS, ErrorMeter
+from kvbench.measure.pieces import PIECE_ELEMENTS
 from kvbench.record.schema import METRIC_UNITS
 
 NAN, INF = math.nan, math.inf
@@ -238,3 +239,22 @@ def test_no_values_at_all() -> None:
     metrics = meter_of([], [], 0.1).metrics()
     assert metrics["violations"] == 0
     assert metrics["max_abs_error"] is None
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_gpu_finds_the_same(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(4)
+    values = (torch.randn(300_000, generator=generator) * 10).to(dtype)
+    came_back = values.float() + 0.011 * (2 * torch.rand(300_000, generator=generator) - 1)
+    values[7], came_back[7] = torch.nan, torch.nan
+    values[8], came_back[8] = torch.inf, 1.0
+    host, gpu = ErrorMeter(0.01, dtype), ErrorMeter(0.01, dtype)
+    host.add(values, came_back)
+    gpu.add(values.cuda(), came_back.cuda())
+    assert gpu.mismatches == host.mismatches > 0
+    assert gpu.histogram() == host.histogram()
+    theirs = gpu.metrics()
+    for name, value in host.metrics().items():
+        assert theirs[name] == (pytest.approx(value, rel=1e-12) if value is not None else None), name

@@ -97,6 +97,15 @@ def test_short_calls_are_batched_to_the_minimum_time() -> None:
     assert phase.median_s == pytest.approx(1e-6, rel=1e-3)
 
 
+def test_batches_are_whole_rounds() -> None:
+    clock = FakeClock(minimum_sample_s=1e-3)
+    call = clock.taking(1e-5)
+    rule = StopRule(iterations=3)
+    phase = sample(call, clock=clock, rule=rule, work_bytes=1, nvtx_text="case/phase", batch_of=30)
+    assert phase.calls_per_sample in (120, 150)
+    assert phase.median_s == pytest.approx(1e-5)
+
+
 def test_a_slow_first_call_does_not_spoil_the_batch() -> None:
     clock = FakeClock(minimum_sample_s=1e-3)
     phase = measure(clock, clock.taking(5e-3, 1e-5), iterations=3)

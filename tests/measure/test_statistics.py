@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from kvbench.measure.statistics import PIECE_ELEMENTS, finite_std, finite_width
+from kvbench.measure.pieces import PIECE_ELEMENTS
+from kvbench.measure.statistics import finite_std, finite_width
 
 
 def test_width_is_subtracted_in_float32() -> None:
