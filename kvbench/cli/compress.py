@@ -44,24 +44,26 @@ def _check_target(path: Path) -> None:
 def _check_single(cases: tuple[Case, ...]) -> None:
     if len(cases) != 1:
         raise UsageError(f"--save-frame writes one tensor, but {len(cases)} cases are planned; choose one of each")
-    if cases[0].codec != "cuszp":
-        raise UsageError(f"--save-frame: codec {cases[0].codec!r} has no frame; use cuszp")
+    if cases[0].codec == "raw" and not cases[0].before_codec:
+        raise UsageError("--save-frame: codec 'raw' has no frame; use another, such as cuszp")
 
 
 def _save(path: Path, case: Case) -> None:
     """Encode once more, outside all timing; the same bytes come out."""
     import torch
 
-    from kvbench.codecs import frame, registry
+    from kvbench.bench.case_codec import codec_of_case
+    from kvbench.codecs import frame
     from kvbench.codecs.encoded import EncodedTensor
+    from kvbench.codecs.payload import EncodedPayload
     from kvbench.tensors import registry as tensors
     from kvbench.tensors.layout import as_view
 
     assert case.tensor is not None
     view = as_view(tensors.load(case.tensor, case.seed), case.tensor, case.layout, case.dtype)
-    codec = registry.make(case.codec, case.codec_params)
+    codec = codec_of_case(case)
     out = torch.empty(codec.capacity(view.tensor.numel(), view.tensor.dtype), dtype=torch.uint8)
     encoded = codec.encode(view, out, case.bound)
-    assert isinstance(encoded, EncodedTensor)
+    assert isinstance(encoded, EncodedTensor | EncodedPayload)
     frame.save(path, encoded)
     typer.echo(f"frame: {path} ({encoded.nbytes()} bytes)")

@@ -171,17 +171,30 @@ def _show_plan(preparation: Preparation, earlier: Sequence[CaseResult]) -> None:
 
 
 def _show_results(folder: RunFolder, table: Path | None) -> None:
-    from kvbench.cli.tables import case_table, copy_table
+    from kvbench.cli.comparison_table import pair_parts
+    from kvbench.cli.copy_table import copy_table
+    from kvbench.cli.quality_table import quality_table
+    from kvbench.cli.speed_table import speed_table
+    from kvbench.cli.tables import case_table
     from kvbench.report.answer import answer
     from kvbench.report.notes import case_words, unwell
 
     results, manifest = folder.results(), folder.manifest()
     if manifest.command == "baseline":
-        show(copy_table([result for result in results if result.phases]))
+        copies, notes = copy_table([result for result in results if result.phases])
+        show(copies, *notes)
+    elif manifest.command == "quality":
+        scores, notes = quality_table(results)
+        if scores is not None:
+            show("", scores, "", *notes)
     else:
         printed, notes = case_table(results)
         if printed is not None:
             show("", printed, "", *notes)
+        speeds, notes = speed_table(results)
+        if speeds is not None:
+            show("", speeds, "", *notes)
+        show(*pair_parts(results))
     told = [case_words(result) for result in unwell(results)]
     show(*told[:MOST_REASONS])
     if len(told) > MOST_REASONS:

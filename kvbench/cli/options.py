@@ -56,6 +56,20 @@ FIELD_OPTIONS: dict[str, Any] = {
         help="How files store a tensor: thd (tokens, heads, head size), htd or hdt.",
     ),
     "layout": _many("--layout", metavar="LAYOUT", help="What the codec sees: thd, htd or hdt [default: thd]"),
+    "transform": _many(
+        "--transform",
+        metavar="CHAIN",
+        help="Transforms before the codec, undone after it, in order: center,hadamard or derope=100000,center; of "
+        "keep-first, layout, center, scale, hadamard, derope; none for no transform [default: none]",
+    ),
+    "keep_first": _many(
+        "--keep-first", metavar="N", help="Tokens at the front that stay raw, counted in the ratio [default: 0]"
+    ),
+    "profile": _one(
+        "--profile",
+        metavar="FILE",
+        help="YAML file that gives each layer's K and V its codec, transforms and absolute bound.",
+    ),
     "layers": _many("--layers", metavar="N", help="Layers to take, from 0 [default: all]"),
     "tensor_size": _many("--tensor-size", "--tensor-sizes", metavar="N", help="Sizes in elements of --dtype."),
     "geometry": _many(
@@ -73,15 +87,38 @@ FIELD_OPTIONS: dict[str, Any] = {
     "device_id": _one("--device-id", metavar="N", help="Which GPU, from 0 [default: 0]"),
     "threads": _one("--threads", metavar="N", help="CPU threads; 0 means all [default: 0]"),
     "iterations": _one(
-        "--iterations", metavar="N", help="Timed samples a phase [default: until the median is known to 2 %]"
+        "--iterations", metavar="N", help="Timed samples a phase [default: until the median is known to --precision]"
     ),
     "time_limit": _one(
         "--time-limit", metavar="SECONDS", help="Seconds of sampling a phase without --iterations [default: 0.15]"
     ),
+    "precision": _one(
+        "--precision",
+        metavar="X",
+        help="A phase without --iterations ends when the 95 % interval of its median is within this part of it, each "
+        "way [default: 0.02]",
+    ),
+    "blocks": _many(
+        "--blocks",
+        metavar="N",
+        help="Numbers of scattered blocks to copy [default: 32 128 512 2048; none where a size is asked]",
+    ),
+    "block_bytes": _many("--block-bytes", metavar="BYTES", help="Bytes of one scattered block [default: 32768]"),
+    "numa_node": _one("--numa-node", metavar="N", help="NUMA node of the host memory [default: the kernel's choice]"),
     "link_gbps": _one("--link-gbps", metavar="X", help="Link speed in GB/s (1e9 bytes), for break-even [default: 25]"),
     "baseline": _one("--baseline", metavar="RUN", help="Take the link speed from this `kvbench baseline` run."),
     "seed": _one("--seed", metavar="N", help="Seed of made-up tensors [default: 0]"),
+    "ab": Annotated[
+        bool | None,
+        typer.Option(
+            "--ab",
+            help="Time the two codecs of --codec in turn, in pairs of random order, and say of each phase whether the "
+            "second (B) is faster, slower, same or unclear against the first (A).",
+        ),
+    ],
 }
+
+COPY_OPTIONS = frozenset({"blocks", "block_bytes", "numa_node"})  # of copies without a codec
 
 CONFIG = Annotated[
     Path | None,
@@ -121,7 +158,7 @@ class Asked:
 
 
 def experiment_options(
-    *, without: frozenset[str] = frozenset()
+    *, without: frozenset[str] = COPY_OPTIONS
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command every option of an experiment but those named, collected into its first parameter, an Asked.
 

@@ -11,6 +11,7 @@ from kvbench.report.totals import total
 
 # Up to so many cases each has a row of its own; beyond, layers with equal settings share one.
 MOST_SINGLE_ROWS = 24
+NO_TRANSFORM = "none"
 SHORT_DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 
@@ -56,7 +57,9 @@ class Row:
     def worst_error_over_bound(self) -> float | None:
         quotients = []
         for result in self.results:
-            error, bound = (result.metrics.get(name) for name in ("max_abs_error", "effective_error_bound"))
+            errors = (result.metrics.get(name) for name in ("coded_max_abs_error", "max_abs_error"))
+            error = next((value for value in errors if value is not None), None)
+            bound = result.metrics.get("effective_error_bound")
             if error is not None and bound:
                 quotients.append(error / bound)
         return max(quotients, default=None)
@@ -72,13 +75,20 @@ def settings(result: CaseResult) -> dict[str, str | None]:
     case = result.case
     tensor = case.tensor
     params = {k: v for k, v in case.codec_params.items() if k not in {"mode", "bound_policy"}}
-    return {
-        "source": None if tensor is None else tensor.source.rpartition("/")[2],
-        "codec": case.codec + "".join(f" {name}={value}" for name, value in params.items()),
+    codec = case.codec + "".join(f" {name}={value}" for name, value in params.items())
+    chosen: dict[str, str | None] = {
+        "codec": codec,
         "mode": case.mode,
         "bound kind": None if case.bound is None else case.bound.kind,
         "bound": None if case.bound is None else f"{case.bound.value:g}",
         "policy": case.codec_params.get("bound_policy"),
+        "transforms": case.before_codec or NO_TRANSFORM,
+    }
+    if case.profile is not None:  # which may say something else of every tensor
+        chosen = {"codec": f"profile {case.profile}"}
+    return {
+        "source": None if tensor is None else tensor.source.rpartition("/")[2],
+        **chosen,
         "dtype": SHORT_DTYPES[case.dtype],
         "layout": case.layout,
         "elements": str(case.elements),
@@ -120,7 +130,8 @@ def varying(rows: Sequence[Row]) -> list[str]:
 
 
 def constant(rows: Sequence[Row]) -> Mapping[str, str]:
-    """The settings that all rows share."""
+    """The settings that all rows share; that nothing was transformed goes without saying."""
     names = rows[0].settings if rows else {}
     values = {name: {row.settings.get(name) for row in rows} - {None} for name in names}
-    return {name: str(next(iter(found))) for name, found in values.items() if len(found) == 1}
+    shared = {name: str(next(iter(found))) for name, found in values.items() if len(found) == 1}
+    return {name: value for name, value in shared.items() if (name, value) != ("transforms", NO_TRANSFORM)}

@@ -1,4 +1,4 @@
-"""Owns the tables printed in a terminal: measured cases, copies, and the cases of a dry run."""
+"""Owns the tables printed in a terminal: measured cases, and the cases of a dry run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from kvbench.cli.rows import Row, constant, rows_of, varying
 from kvbench.record.pareto import pareto_marks
 from kvbench.record.schema import Case, CaseResult
-from kvbench.record.table import phase_gbps
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -64,7 +63,7 @@ def case_table(results: Sequence[CaseResult]) -> tuple[Table | None, list[str]]:
     measures = {name: call for name, call in MEASURES.items() if len(shown) <= ROOM_FOR_BITS or name != BITS}
     remarks = [_remarks(row) for row in rows]
     last_headers = ["*", "notes"] if any(remarks) else ["*"]
-    table = _table([NAMES.get(name, name) for name in shown], list(measures), last_headers)
+    table = empty_table([NAMES.get(name, name) for name in shown], list(measures), last_headers)
     for row, remark in zip(rows, remarks, strict=True):
         numbers = [number(measure(row)) for measure in measures.values()]
         last = [remark] if any(remarks) else []
@@ -91,6 +90,12 @@ def _rows_to_print(results: Sequence[CaseResult], marks: Mapping[str, bool]) -> 
     noisy = sum(any("noisy" in timed.flags for timed in result.phases.values()) for result in results)
     if noisy:
         notes.append(f"{noisy} of {len(results)} cases have noisy times: an interval wider than 5 % of the median")
+    held = [result for result in results if any("throttled" in timed.flags for timed in result.phases.values())]
+    if held:
+        reasons = {word for result in held for timed in result.phases.values() for word in timed.throttle_reasons}
+        notes.append(
+            f"{len(held)} of {len(results)} cases ran while the GPU's clock was held down: {', '.join(sorted(reasons))}"
+        )
     return rows, notes
 
 
@@ -101,29 +106,9 @@ def _remarks(row: Row) -> str:
     return ", ".join(words).replace("_", " ")
 
 
-def copy_table(results: Sequence[CaseResult]) -> Table:
-    """The copies of `baseline`, one row each."""
-    table = _table(["copy", "memory", "threads"], ["bytes", "median us", "95 % interval", "GB/s"], ["notes"])
-    for result in results:
-        case = result.case
-        for phase, timed in result.phases.items():
-            low, high = timed.ci_low_s, timed.ci_high_s
-            table.add_row(
-                case.direction or phase,
-                case.memory or "-",
-                "-" if case.threads is None else str(case.threads or "all"),
-                str(case.raw_bytes),
-                number(None if timed.median_s is None else timed.median_s * 1e6),
-                "-" if low is None or high is None else f"{number(low * 1e6)} to {number(high * 1e6)}",
-                number(phase_gbps(timed)),
-                " ".join(sorted({*timed.flags, *result.flags})),
-            )
-    return table
-
-
 def plan_table(cases: Sequence[Case]) -> Table:
     """The cases that would be run."""
-    table = _table(["#", "case"], ["values", "bytes"], ["device"])
+    table = empty_table(["#", "case"], ["values", "bytes"], ["device"])
     for position, case in enumerate(cases, start=1):
         table.add_row(str(position), case.label, str(case.elements), str(case.raw_bytes), case.device)
     return table
@@ -131,7 +116,7 @@ def plan_table(cases: Sequence[Case]) -> Table:
 
 def codec_table(infos: Sequence[CodecInfo]) -> Table:
     """The registered codecs, those that cannot be used here with the reason in place of the summary."""
-    table = _table(["codec", "runs on"], [], ["what it does"])
+    table = empty_table(["codec", "runs on"], [], ["what it does"])
     for info in infos:
         lines = [info.summary if info.unavailable is None else f"cannot be used here: {info.unavailable}"]
         for title, words in (("axes", info.axes), ("parameters", info.parameters)):
@@ -140,7 +125,7 @@ def codec_table(infos: Sequence[CodecInfo]) -> Table:
     return table
 
 
-def _table(texts: Sequence[str], numbers: Sequence[str], more_texts: Sequence[str]) -> Table:
+def empty_table(texts: Sequence[str], numbers: Sequence[str], more_texts: Sequence[str]) -> Table:
     """An empty table: texts to the left, numbers to the right."""
     from rich import box
     from rich.table import Table

@@ -24,6 +24,8 @@ AXES: dict[str, str] = {
     "kv": "string",
     "source_layout": "string",
     "layout": "string",
+    "transforms": "string",
+    "profile": "string",
     "dtype": "string",
     "shape": "string",
     "elements": "int64",
@@ -31,8 +33,16 @@ AXES: dict[str, str] = {
     "device": "string",
     "direction": "string",
     "memory": "string",
+    "method": "string",
+    "blocks": "int64",
+    "block_bytes": "int64",
+    "numa_node": "int64",
+    "peer_id": "int64",
     "threads": "int64",
+    "keep_first": "int64",
     "seed": "int64",
+    "ab_side": "string",
+    "rival": "string",
 }
 
 
@@ -56,6 +66,8 @@ def axis_values(result: CaseResult, run_id: str) -> dict[str, Any]:
         "kv": None if tensor is None else tensor.kv,
         "source_layout": None if tensor is None else tensor.source_layout,
         "layout": case.layout,
+        "transforms": case.transforms,
+        "profile": case.profile,
         "dtype": case.dtype,
         "shape": list(case.shape),
         "elements": case.elements,
@@ -63,8 +75,16 @@ def axis_values(result: CaseResult, run_id: str) -> dict[str, Any]:
         "device": case.device,
         "direction": case.direction,
         "memory": case.memory,
+        "method": case.method,
+        "blocks": case.blocks,
+        "block_bytes": case.block_bytes,
+        "numa_node": case.numa_node,
+        "peer_id": case.peer_id,
         "threads": case.threads,
+        "keep_first": case.keep_first,
         "seed": case.seed,
+        "ab_side": None if case.rival is None else case.rival.side,
+        "rival": None if case.rival is None else case.rival.model_dump(mode="json", exclude={"side"}),
     }
 
 

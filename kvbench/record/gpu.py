@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -46,7 +47,7 @@ class GpuFacts(BaseModel):
     throttle_reasons: tuple[str, ...] | None = None
     power_limit_w: float | None = None
     temperature_c: int | None = None
-    numa_node: int | None = None
+    numa_node: int | None = None  # of the host memory next to it, by the kernel
     persistence_mode: bool | None = None
     ecc: bool | None = None
     mig: bool | None = None
@@ -154,6 +155,7 @@ def _facts(nvml: Any, handle: Any) -> GpuFacts:
         except (nvml.NVMLError, AttributeError):
             return None
 
+    pci = ask(nvml.nvmlDeviceGetPciInfo)
     memory = ask(nvml.nvmlDeviceGetMemoryInfo)
     reasons = ask(nvml.nvmlDeviceGetCurrentClocksThrottleReasons)
     power_mw = ask(nvml.nvmlDeviceGetEnforcedPowerLimit)
@@ -177,11 +179,29 @@ def _facts(nvml: Any, handle: Any) -> GpuFacts:
         throttle_reasons=None if reasons is None else throttle_words(reasons),
         power_limit_w=None if power_mw is None else power_mw / 1000,
         temperature_c=ask(nvml.nvmlDeviceGetTemperature, nvml.NVML_TEMPERATURE_GPU),
-        numa_node=ask(nvml.nvmlDeviceGetNumaNodeId),
+        numa_node=None if pci is None else _numa_node(_text(pci.busId)),
         persistence_mode=None if persistence is None else bool(persistence),
         ecc=None if ecc is None else bool(ecc[0]),
         mig=None if mig is None else bool(mig[0]),
     )
+
+
+PCI_DEVICES = Path("/sys/bus/pci/devices")
+
+
+def _numa_node(bus_id: str) -> int | None:
+    """The NUMA node that the kernel names for a PCI device such as `00000000:0F:00.0`; None where it names none."""
+    domain, _, rest = bus_id.lower().partition(":")
+    try:
+        node = int((PCI_DEVICES / f"{int(domain, 16):04x}:{rest}" / "numa_node").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    return node if node >= 0 else None
+
+
+def _text(value: str | bytes) -> str:
+    """NVML's binding gives bytes in some versions."""
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def throttle_words(bits: int) -> tuple[str, ...]:

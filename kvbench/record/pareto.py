@@ -14,11 +14,11 @@ def pareto_marks(results: Sequence[CaseResult]) -> dict[str, bool]:
     Cases compete when they saw the same tensor in the same dtype; codec, mode, bound, layout and device are free. A
     case is on the front when no other has a ratio at least as high and an RMSE at least as low, one of them strictly
     better. Equal cases are on it together. Only status `ok` with both numbers competes; a lossless codec does so with
-    RMSE 0.
+    RMSE 0. Cases scored by a model compete by their mean KL in place of the RMSE.
     """
     groups: dict[tuple[str, str], list[tuple[float, float, str]]] = defaultdict(list)
     for result in results:
-        ratio, rmse = result.metrics.get("ratio"), result.metrics.get("rmse")
+        ratio, rmse = result.metrics.get("ratio"), _loss(result)
         if result.status == "ok" and result.case.tensor is not None and ratio is not None and rmse is not None:
             seen = (result.case.tensor.model_dump_json() + f" seed {result.case.seed}", result.case.dtype)
             groups[seen].append((float(ratio), float(rmse), result.case_id))
@@ -31,3 +31,7 @@ def pareto_marks(results: Sequence[CaseResult]) -> dict[str, bool]:
             if rmse < lowest_rmse:
                 lowest_rmse, lowest_at_ratio = rmse, (ratio, rmse)
     return marks
+
+
+def _loss(result: CaseResult) -> float | int | None:
+    return result.metrics.get("kl_mean" if "kl_mean" in result.metrics else "rmse")

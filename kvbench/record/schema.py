@@ -35,6 +35,9 @@ METRIC_UNITS: dict[str, str] = {
     "violations": "count",
     "violations_after_cast": "count",
     "max_excess": "1",  # largest |x - x'| / effective bound where that is above 1
+    "coded_max_abs_error": "value",  # of what the codec saw, where transforms change values
+    "coded_rmse": "value",
+    "tensor_violations": "count",  # beyond the bound in the tensor, where it is kept on what the codec saw
     "non_finite_count": "count",
     "effective_gbps": "GB/s",
     "effective_out_gbps": "GB/s",
@@ -42,7 +45,36 @@ METRIC_UNITS: dict[str, str] = {
     "break_even_gbps": "GB/s",
     "break_even_out_gbps": "GB/s",
     "break_even_in_gbps": "GB/s",
+    "host_numa_node": "1",  # node that holds the host memory of a copy
+    "each_way_gbps": "GB/s",  # of copies in both directions at once
+    "scratch_bytes": "byte",  # device memory an encode needs beside input and output
+    "device_copy_gbps": "GB/s",  # of the GPU's own copies, read and write counted
+    "encode_floor_share": "1",  # time the bytes alone would take / time of the kernel
+    "decode_floor_share": "1",
 }
+
+# What a changed cache does to a model's output. Of a run's summary only where it was measured.
+QUALITY_UNITS: dict[str, str] = {
+    "kl_mean": "nat",  # of the next-token distributions, from the unchanged cache's to the changed one's
+    "kl_mean_ci_low": "nat",
+    "kl_mean_ci_high": "nat",
+    "kl_p99": "nat",
+    "perplexity": "1",
+    "perplexity_change": "1",  # perplexity / that with the unchanged cache - 1
+    "perplexity_change_ci_low": "1",
+    "perplexity_change_ci_high": "1",
+    "top1_agreement": "1",
+    "top1_agreement_ci_low": "1",
+    "top1_agreement_ci_high": "1",
+    "topk_agreement": "1",
+    "topk_agreement_ci_low": "1",
+    "topk_agreement_ci_high": "1",
+    "greedy_match_tokens": "count",
+    "needle_score": "1",
+    "needle_score_ci_low": "1",
+    "needle_score_ci_high": "1",
+}
+METRIC_UNITS |= QUALITY_UNITS
 
 
 class TensorSpec(BaseModel):
@@ -66,6 +98,22 @@ class TensorSpec(BaseModel):
         return math.prod(self.shape)
 
 
+class Rival(BaseModel):
+    """The codec that a case was timed in turn with, and how it was set: everything else of the two cases is equal."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    side: Literal["a", "b"]  # of the case itself; ratios are B / A
+    codec: str
+    codec_params: dict[str, Any] = Field(default_factory=dict)
+    mode: str | None = None
+    bound: Bound | None = None
+    threads: int | None = None
+
+
+RIVAL_FIELDS = ("codec", "codec_params", "mode", "bound", "threads")
+
+
 class Case(BaseModel):
     """One cell of an experiment. `id` is a hash of every field, so equal cases are the same case in any run."""
 
@@ -77,14 +125,23 @@ class Case(BaseModel):
     mode: str | None = None
     bound: Bound | None = None
     tensor: TensorSpec | None = None  # None for a copy, which needs only a size
+    transforms: str | None = None  # between the tensor in `layout` and the codec; None: there are none
+    profile: str | None = None  # file that chose codec, transforms and bound of each layer's K and V
     layout: SourceLayout = "flat"
     dtype: DType = "float32"
     shape: tuple[int, ...] = ()  # as the codec sees it
     elements: int
     device: Literal["cpu", "cuda"]
-    direction: str | None = None  # baseline: d2h, h2d, d2d, host_copy
+    direction: str | None = None  # baseline: d2h, h2d, both (at once), d2d, p2p, host_copy
     memory: Literal["pinned", "pageable", "device"] | None = None
+    method: str | None = None  # of a copy of scattered blocks: async_copies, batched_copy, gather_copy, zero_copy
+    blocks: int | None = None
+    block_bytes: int | None = None
+    numa_node: int | None = None  # where the host memory of a copy was asked to be
+    peer_id: int | None = None  # the GPU that a copy from one GPU to another goes to
     threads: int | None = None
+    keep_first: int | None = None  # tokens at the front that stay as they are, before `transforms`; None: not asked
+    rival: Rival | None = None  # in an A/B run
     seed: int = 0
 
     @property
@@ -92,19 +149,46 @@ class Case(BaseModel):
         return self.elements * DTYPE_BYTES[self.dtype]
 
     @property
+    def before_codec(self) -> str:
+        """What the tensor goes through before the codec, such as `keep-first=4,center=block`; '' for nothing."""
+        kept = f"keep-first={self.keep_first}" if self.keep_first else None
+        return ",".join(step for step in (kept, self.transforms) if step)
+
+    @property
     def id(self) -> str:
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        # Without the fields that are None, so that a field added later leaves the ids of earlier cases as they were.
+        fields = self.model_dump(mode="json", exclude_none=True)
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def against(self, other: Case, side: Literal["a", "b"]) -> Case:
+        """This case as one side of an A/B pair with `other`, which agrees with it in all but RIVAL_FIELDS."""
+        theirs = {name: getattr(other, name) for name in RIVAL_FIELDS}
+        return self.model_copy(update={"rival": Rival(side=side, **theirs)})
+
+    def rival_case(self) -> Case:
+        """The other side of an A/B pair. Raises ValueError for a case that is none."""
+        if self.rival is None:
+            raise ValueError(f"case {self.id} has no rival")
+        theirs = self.model_copy(update={name: getattr(self.rival, name) for name in RIVAL_FIELDS})
+        return theirs.against(self, "b" if self.rival.side == "a" else "a")
 
     @property
     def label(self) -> str:
         """A short text for progress lines and messages."""
         bound = None if self.bound is None else str(self.bound)
-        parts: list[object] = [self.codec if self.direction is None else self.direction, self.mode, bound]
+        params = [
+            f"{name}={value}" for name, value in self.codec_params.items() if name not in ("mode", "bound_policy")
+        ]
+        params = params if self.profile is None else [self.profile]
+        parts: list[object] = [self.codec if self.direction is None else self.direction, *params, self.mode, bound]
         if self.tensor is not None:
             parts += [f"{self.tensor.source}:{self.tensor.tensor}", self.layout, self.dtype]
+            parts.append(self.before_codec)
         else:
-            parts += [self.memory, f"{self.elements} {self.dtype}", self.threads and f"{self.threads} threads"]
+            blocks = self.blocks and f"{self.blocks} blocks of {self.block_bytes} bytes"
+            parts += [self.memory, self.method, blocks or f"{self.elements} {self.dtype}"]
+            parts.append(self.threads and f"{self.threads} threads")
         return " ".join(str(part) for part in parts if part)
 
 
@@ -116,13 +200,19 @@ class PhaseSamples(BaseModel):
     samples_s: list[float]
     calls_per_sample: int = 1
     warmup_calls: int = 0
-    clock: Literal["host", "cuda_event"] = "host"
+    clock: Literal["host", "cuda_event", "cuda_graph"] = "host"
+    cache: Literal["cold", "warm"] | None = None  # warm: the same buffers every time; None: not said
     stop_reason: str = ""  # iterations, precision, time_limit
     work_bytes: int  # bytes the GB/s of this phase is about: uncompressed bytes of the tensor
     median_s: float | None = None
     ci_low_s: float | None = None  # bootstrap 95 % interval of the median
     ci_high_s: float | None = None
-    flags: list[str] = Field(default_factory=list)  # noisy, unresolved, ...
+    chunk_bytes: int | None = None  # of the tensor, where it goes through in chunks
+    sm_clock_low_mhz: int | None = None  # of the clocks seen between the samples on a GPU
+    sm_clock_high_mhz: int | None = None
+    throttle_reasons: list[str] = Field(default_factory=list)  # what held the clock down meanwhile
+    involuntary_switches: int | None = None  # times the host took a core from this process meanwhile
+    flags: list[str] = Field(default_factory=list)  # noisy, throttled, unresolved, ...
 
 
 class Histogram(BaseModel):
@@ -167,12 +257,14 @@ class CaseResult(BaseModel):
 
 
 class Link(BaseModel):
-    """The link speed that effective GB/s and break-even are about, and where it came from."""
+    """The link that effective GB/s and break-even are about, and where its numbers came from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     out_gbps: float  # device to host, GB/s
     in_gbps: float
+    out_latency_s: float = 0.0  # what a transfer costs beside its bytes: C bytes take latency + C / speed
+    in_latency_s: float = 0.0
     origin: Literal["option", "baseline", "assumed"]
     detail: str = ""
 

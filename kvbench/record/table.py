@@ -12,9 +12,11 @@ from typing import Any
 from kvbench.errors import UsageError
 from kvbench.record.axes import AXES, axis_values, cell_text
 from kvbench.record.files import os_reason, write_whole
+from kvbench.record.fit import write_fits
 from kvbench.record.measurements import measurements, write_measurements
+from kvbench.record.pairs import PAIR_COLUMNS, pair_columns, pairs
 from kvbench.record.pareto import pareto_marks
-from kvbench.record.schema import METRIC_UNITS, CaseResult, PhaseSamples
+from kvbench.record.schema import METRIC_UNITS, QUALITY_UNITS, CaseResult, PhaseSamples
 from kvbench.record.store import RunFolder
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "measurements",
     "summary_columns",
     "summary_rows",
+    "write_rows",
     "write_single_table",
     "write_tables",
 ]
@@ -32,31 +35,49 @@ __all__ = [
 # In the order of the columns; a phase that is not listed comes after these.
 PHASES = (
     "encode_kernel",
+    "encode_library",
     "encode_call",
     "encode_transfer",
+    "encode_overlap",
     "decode_kernel",
+    "decode_library",
     "decode_call",
     "decode_transfer",
+    "decode_overlap",
     "range",
     "d2h",
     "d2h_wall",
     "h2d",
     "h2d_wall",
+    "both",
+    "both_wall",
     "d2d",
     "d2d_wall",
+    "p2p",
+    "p2p_wall",
     "host_copy",
 )
-PHASE_COLUMNS = ("median_s", "ci_low_s", "ci_high_s", "samples", "gbps")
+PHASE_COLUMNS = ("median_s", "ci_low_s", "ci_high_s", "samples", "gbps", "clock", "cache")
 VERDICT_COLUMNS = ("pareto", "status", "reason_code", "reason", "flags")
 GB = 1e9
 
 
 def summary_columns(results: Sequence[CaseResult]) -> list[str]:
-    """The columns of these results, in order: axes, metrics, verdict, then five a phase that any of them timed."""
+    """The columns of these results, in order: axes, metrics, verdict, then seven a phase that any of them timed.
+
+    Metrics of a model's output have columns only where some result has one.
+    """
+    scored = any(QUALITY_UNITS.keys() & result.metrics.keys() for result in results)
+    metrics = [name for name in METRIC_UNITS if scored or name not in QUALITY_UNITS]
     timed = {phase for result in results for phase in result.phases}
     phases = [phase for phase in PHASES if phase in timed] + sorted(timed.difference(PHASES))
-    per_phase = [f"{phase}_{column}" for phase in phases for column in PHASE_COLUMNS]
-    return [*AXES, *METRIC_UNITS, *VERDICT_COLUMNS, *per_phase]
+    paired = {phase for a, b in pairs(results) for phase in a.phases if phase in b.phases}
+    per_phase = [
+        f"{phase}_{column}"
+        for phase in phases
+        for column in (*PHASE_COLUMNS, *(PAIR_COLUMNS if phase in paired else ()))
+    ]
+    return [*AXES, *metrics, *VERDICT_COLUMNS, *per_phase]
 
 
 def summary_rows(results: Sequence[CaseResult], run_id: str) -> list[dict[str, Any]]:
@@ -66,7 +87,9 @@ def summary_rows(results: Sequence[CaseResult], run_id: str) -> list[dict[str, A
     """
     columns = summary_columns(results)
     marks = pareto_marks(results)
-    return [_row(result, run_id, columns, marks.get(result.case_id)) for result in results]
+    of_pairs = pair_columns(results)
+    rows = [_row(result, run_id, columns, marks.get(result.case_id)) for result in results]
+    return [row | of_pairs.get(result.case_id, {}) for row, result in zip(rows, results, strict=True)]
 
 
 def _row(result: CaseResult, run_id: str, columns: Sequence[str], pareto: bool | None) -> dict[str, Any]:
@@ -86,6 +109,8 @@ def _row(result: CaseResult, run_id: str, columns: Sequence[str], pareto: bool |
         row[f"{phase}_ci_high_s"] = timed.ci_high_s
         row[f"{phase}_samples"] = len(timed.samples_s)
         row[f"{phase}_gbps"] = phase_gbps(timed)
+        row[f"{phase}_clock"] = timed.clock
+        row[f"{phase}_cache"] = timed.cache
     return row
 
 
@@ -102,30 +127,36 @@ def phase_gbps(timed: PhaseSamples) -> float | None:
 
 
 def write_tables(folder: RunFolder) -> list[Path]:
-    """Write summary.csv, summary.json and measurements.parquet from the run's own journal.
+    """Write summary.csv, summary.json and measurements.parquet from the run's own journal, and the fit of its link.
 
     Raises KvbenchError when the disk refuses; a table that is there already is replaced as a whole.
     """
     results = folder.results()
     run_id = folder.manifest().run_id
-    return [
+    written = [
         write_single_table(folder.path / "summary.csv", results, run_id),
         write_single_table(folder.path / "summary.json", results, run_id),
         write_measurements(folder.path / "measurements.parquet", results, run_id),
     ]
+    fitted = write_fits(folder.path / "link_fit.json", results)
+    return written if fitted is None else [*written, fitted]
 
 
 def write_single_table(path: Path, results: Sequence[CaseResult], run_id: str) -> Path:
-    """Write the summary to one file, CSV or JSON by its ending, replacing what is there.
+    """Write the summary to one file like `write_rows`. Raises UsageError and KvbenchError like it."""
+    return write_rows(path, summary_columns(results), summary_rows(results, run_id))
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write rows to one file, CSV or JSON by its ending, replacing what is there.
 
     JSON is a list of objects, strict: null for what is undefined. In CSV it is empty, and a list or an object is JSON
     text. Raises UsageError for another ending, KvbenchError when the disk refuses.
     """
-    rows = summary_rows(results, run_id)
     if path.suffix.lower() == ".json":
         return write_whole(path, json.dumps(rows, allow_nan=False, indent=1, ensure_ascii=False) + "\n")
     if path.suffix.lower() == ".csv":
-        return write_whole(path, _csv(summary_columns(results), rows))
+        return write_whole(path, _csv(columns, rows))
     raise UsageError(f"a table cannot be written as {path.name!r}; give a name ending in .json or .csv")
 
 

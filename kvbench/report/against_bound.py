@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,11 @@ from kvbench.record.schema import Link
 from kvbench.report import style
 from kvbench.report.axis import bound_axis, number_axis
 from kvbench.report.notes import hollow_note
-from kvbench.report.series import Grid, Line, Point
+from kvbench.report.panels import grid_panels, in_panels, label_panels
+from kvbench.report.runs import run_name
+from kvbench.report.series import Grid, Line, Panel, Point
 from kvbench.report.style import DrawnFigure
-from kvbench.report.totals import Interval, link_words, raw_link_gbps, spread, total
+from kvbench.report.totals import Interval, link_levels, links_words, spread, total
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +25,7 @@ _BARS = "bars: what the 95 % intervals of the times allow"
 
 @dataclass(frozen=True)
 class _Plot:
-    """One quantity over the bound: how it is named, computed and shown, and the level to compare it with."""
+    """One quantity over the bound: how it is named, computed and shown, and the levels to compare it with."""
 
     name: str
     title: str
@@ -31,8 +33,7 @@ class _Plot:
     axis_label: str
     value: Callable[[Point], Interval | None]
     show_spread: Callable[[Axes, _Traced], None]
-    level: float
-    level_label: str
+    levels: Callable[[Panel], Mapping[str, float]]  # of a panel, by label
 
 
 @dataclass(frozen=True)
@@ -57,68 +58,79 @@ def draw_ratio(folder: Path, grid: Grid, notes: Sequence[str]) -> DrawnFigure:
         axis_label="compression ratio",
         value=lambda point: spread(result.metrics.get("ratio") for result in point.results),
         show_spread=_band,
-        level=1.0,
-        level_label="as large as the tensor",
+        levels=lambda _: {"as large as the tensor": 1.0},
     )
     return _draw(folder, grid, plot, notes)
 
 
-def draw_effective_speed(folder: Path, grid: Grid, link: Link, notes: Sequence[str]) -> DrawnFigure:
-    """effective_gbps_vs_bound: out and back over the link, beside the link with nothing compressed."""
-    raw = raw_link_gbps(link)
+def draw_effective_speed(folder: Path, grid: Grid, links: Mapping[str, Link], notes: Sequence[str]) -> DrawnFigure:
+    """effective_gbps_vs_bound: out and back over the link, beside the link with nothing compressed.
+
+    `links` are by run name; a run without one is not drawn.
+    """
     plot = _Plot(
         name="effective_gbps_vs_bound",
         title="Effective speed against error bound",
         caption="Uncompressed bytes, out and back, over the time of encode, link, link and decode, one after the "
-        f"other. Link: {link_words(link)}. All tensors of a point together; {_BARS}. Above the dotted line "
+        f"other. Link: {links_words(links)}. All tensors of a point together; {_BARS}. Above the dotted line "
         "compression pays. GB = 1e9 bytes.",
         axis_label="effective GB/s",
-        value=lambda point: _effective(point, link),
+        value=lambda point: _effective(point, links),
         show_spread=_bars,
-        level=raw,
-        level_label=f"link, nothing compressed: {raw:.3g} GB/s",
+        levels=lambda panel: _uncompressed(panel, links),
     )
     return _draw(folder, grid, plot, notes)
 
 
-def _effective(point: Point, link: Link) -> Interval | None:
+def _effective(point: Point, links: Mapping[str, Link]) -> Interval | None:
     """None also where nothing is compressed: that is the dotted line, without the copy such a codec makes."""
-    sums = total(point.results)
-    return None if sums is None or sums.compressed_bytes == sums.raw_bytes else sums.effective_gbps(link)
+    sums, link = total(point.results), links.get(run_name(point.results[0]))
+    if sums is None or link is None or sums.compressed_bytes == sums.raw_bytes:
+        return None
+    return sums.effective_gbps(link)
 
 
-def draw_break_even(folder: Path, grid: Grid, link: Link, notes: Sequence[str]) -> DrawnFigure:
-    """break_even_vs_bound: the link speed below which compression pays, beside the link of this run."""
-    raw = raw_link_gbps(link)
+def _uncompressed(panel: Panel, links: Mapping[str, Link]) -> dict[str, float]:
+    """For every run in the panel: the speed of its tensors over its link as they are, latencies included."""
+    levels: dict[str, float] = {}
+    for point in (point for line in panel.lines for point in line.points):
+        run, sums = run_name(point.results[0]), total(point.results)
+        label = f"{run}: link, nothing compressed" if run else "link, nothing compressed"
+        if sums is not None and run in links and label not in levels:
+            levels[label] = sums.raw_gbps(links[run])
+    return levels
+
+
+def draw_break_even(folder: Path, grid: Grid, links: Mapping[str, Link], notes: Sequence[str]) -> DrawnFigure:
+    """break_even_vs_bound: the link speed below which compression pays, beside the link of the run."""
     plot = _Plot(
         name="break_even_vs_bound",
         title="Break-even link speed against error bound",
         caption="Link speed below which compressing, sending and decompressing takes less time than sending raw. All "
-        f"tensors of a point together; {_BARS}. No marker: nothing is saved, so it pays over no link. Link of this "
-        f"run: {link_words(link)}. GB = 1e9 bytes.",
+        f"tensors of a point together; {_BARS}. No marker: nothing is saved, so it pays over no link. Link: "
+        f"{links_words(links)}. GB = 1e9 bytes.",
         axis_label="break-even link speed, GB/s",
         value=lambda point: None if (sums := total(point.results)) is None else sums.break_even_gbps(),
         show_spread=_bars,
-        level=raw,
-        level_label=f"link of this run: {raw:.3g} GB/s",
+        levels=lambda _: link_levels(links, "link"),
     )
     return _draw(folder, grid, plot, notes)
 
 
 def _draw(folder: Path, grid: Grid, plot: _Plot, notes: Sequence[str]) -> DrawnFigure:
     with style.figure_style(plot.name):
-        figure, all_axes = style.panels(len(grid.panels), len(grid.columns))
-        shown = [plot.level]
-        for axes, panel in style.in_panels(all_axes, grid):
-            axes.axhline(
-                plot.level, color=style.INK, linewidth=1.0, linestyle=(0, (1, 1.5)), label=plot.level_label, zorder=1.5
-            )
+        figure, all_axes = grid_panels(grid)
+        shown: list[float] = []
+        for axes, panel in in_panels(all_axes, grid):
+            for number, (label, level) in enumerate(plot.levels(panel).items()):
+                axes.axhline(level, label=label, zorder=1.5, **style.level_look(number))
+                shown.append(level)
             for line in panel.lines:
                 shown += _draw_line(axes, line, plot)
             bound_axis(axes, panel.bound_kind, grid.bounds(panel.bound_kind))
-        for axes, _ in style.in_panels(all_axes, grid):
+        for axes, _ in in_panels(all_axes, grid):
             number_axis(axes, "y", shown)
-        style.label_panels(all_axes, grid, plot.axis_label)
+        label_panels(all_axes, grid, plot.axis_label)
         caption = " ".join([plot.caption, *hollow_note(grid)])
         legend = style.legend_of(all_axes)
         return style.save(figure, folder, plot.name, legend, title=plot.title, caption=caption, notes=notes)

@@ -11,6 +11,7 @@ from kvbench.record.pareto import pareto_marks
 from kvbench.report import style
 from kvbench.report.axis import number_axis
 from kvbench.report.notes import hollow_note
+from kvbench.report.panels import grid_panels, in_panels, label_panels
 from kvbench.report.series import Grid, Line
 from kvbench.report.style import DrawnFigure
 from kvbench.report.totals import spread
@@ -32,20 +33,20 @@ _CAPTION = (
 def draw_ratio_against_error(folder: Path, grid: Grid, notes: Sequence[str]) -> DrawnFigure:
     """ratio_vs_error: every tensor at every bound, and the means that belong to one bound joined."""
     with style.figure_style(_NAME):
-        figure, all_axes = style.panels(len(grid.panels), len(grid.columns))
+        figure, all_axes = grid_panels(grid)
         on_front = {case_id for case_id, marked in pareto_marks(grid.results).items() if marked}
         errors: list[float] = []
         ratios: list[float] = []
-        for axes, panel in style.in_panels(all_axes, grid):
+        for axes, panel in in_panels(all_axes, grid):
             for line in panel.lines:
                 for error, ratio in _draw_line(axes, line, on_front):
                     errors.append(error)
                     ratios.append(ratio)
-        for axes, _ in style.in_panels(all_axes, grid):
+        for axes, _ in in_panels(all_axes, grid):
             axes.set_xlabel("NRMSE")
             number_axis(axes, "x", errors)
             number_axis(axes, "y", ratios)
-        style.label_panels(all_axes, grid, "compression ratio")
+        label_panels(all_axes, grid, "compression ratio")
         legend = style.legend_of(all_axes)
         caption = " ".join([_CAPTION, *hollow_note(grid)])
         return style.save(figure, folder, _NAME, legend, title=_TITLE, caption=caption, notes=notes)

@@ -15,7 +15,7 @@ BOUND_LABELS = {
     "std": "error bound, fraction of standard deviation",
     None: "error bound",
 }
-_TICKS_AT_MOST = 9
+_TICK_WIDTH, _TICK_HEIGHT = 0.36, 0.24  # inches that a label with room around it takes
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -31,7 +31,8 @@ def bound_axis(axes: Axes, kind: str | None, bounds: Sequence[float]) -> None:
     margin = (high / low) ** 0.06 if high > low else 3.0
     axes.set_xscale("log")
     axes.set_xlim(low / margin, high * margin)
-    _set_ticks(axes, "x", _spread(sorted(set(bounds)), low / margin, high * margin), bound_number)
+    ticks = _spread(sorted(set(bounds)), low / margin, high * margin, _most_ticks(axes, "x"))
+    _set_ticks(axes, "x", ticks, bound_number)
 
 
 def number_axis(axes: Axes, which: str, values: Sequence[float]) -> None:
@@ -42,7 +43,8 @@ def number_axis(axes: Axes, which: str, values: Sequence[float]) -> None:
     low, high = (min(positive), max(positive)) if positive else (0.5, 2.0)
     margin = max((high / low) ** 0.07, 1.12)
     limits(low / margin, high * margin)
-    _set_ticks(axes, which, _round_numbers(low / margin, high * margin), plain_number)
+    ticks = round_numbers(low / margin, high * margin, at_most=_most_ticks(axes, which))
+    _set_ticks(axes, which, ticks, plain_number)
 
 
 def bytes_axis(axes: Axes, sizes: Sequence[int]) -> None:
@@ -52,7 +54,7 @@ def bytes_axis(axes: Axes, sizes: Sequence[int]) -> None:
     margin = (high / low) ** 0.05 if high > low else 2.0
     axes.set_xlim(low / margin, high * margin)
     powers = range(math.ceil(math.log2(low / margin)), math.floor(math.log2(high * margin)) + 1)
-    step = max(1, -(-len(powers) // 8))
+    step = max(1, -(-len(powers) // min(8, _most_ticks(axes, "x"))))
     first = -(-powers.start // step) * step
     _set_ticks(axes, "x", [2.0**power for power in range(first, powers.stop, step)], binary_size)
 
@@ -60,6 +62,11 @@ def bytes_axis(axes: Axes, sizes: Sequence[int]) -> None:
 def plain_number(value: float) -> str:
     """`0.25`, `4`, `1e-3`: short."""
     return f"{value:g}" if 1e-2 <= abs(value) < 1e5 else _with_exponent(value)
+
+
+def measured_number(value: float) -> str:
+    """`0.00577`, `54.2`, `1110`: three digits, without an exponent as long as it can be read."""
+    return f"{float(f'{value:.3g}'):.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.3g}"
 
 
 def bound_number(value: float) -> str:
@@ -89,9 +96,16 @@ def _set_ticks(axes: Axes, which: str, ticks: Sequence[float], wording: Callable
     axis.set_minor_locator(NullLocator())
 
 
-def _spread(bounds: Sequence[float], low: float, high: float) -> list[float]:
+def _most_ticks(axes: Axes, which: str) -> int:
+    """How many labels an axis has room for."""
+    extent, dots_per_inch = axes.get_window_extent(), axes.figure.dpi
+    room = (extent.width / _TICK_WIDTH if which == "x" else extent.height / _TICK_HEIGHT) / dots_per_inch
+    return max(3, min(9, int(room)))
+
+
+def _spread(bounds: Sequence[float], low: float, high: float, at_most: int) -> list[float]:
     """As many of the bounds as have room for their labels, from the loosest down."""
-    room = math.log(high / low) / _TICKS_AT_MOST
+    room = math.log(high / low) / at_most
     kept: list[float] = []
     for bound in reversed(bounds):
         if not kept or math.log(kept[-1] / bound) >= room:
@@ -99,8 +113,11 @@ def _spread(bounds: Sequence[float], low: float, high: float) -> list[float]:
     return kept[::-1]
 
 
-def _round_numbers(low: float, high: float) -> list[float]:
-    """Round numbers within [low, high], from a scale fine enough for four of them and no finer than needed."""
+def round_numbers(low: float, high: float, at_most: int = 9) -> list[float]:
+    """Round numbers within [low, high], from a scale fine enough for four of them and no finer than needed.
+
+    `at_most` is 3 or more.
+    """
     found: list[float] = []
     for leading in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), tuple(step / 10 for step in range(10, 100, 2))):
         decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -112,5 +129,5 @@ def _round_numbers(low: float, high: float) -> list[float]:
         from matplotlib.ticker import MaxNLocator
 
         found = [float(tick) for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
-    step = -(-len(found) // _TICKS_AT_MOST)
+    step = -(-len(found) // at_most)
     return found[::step]

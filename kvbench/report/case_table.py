@@ -1,65 +1,36 @@
-"""Owns the page's table: a readable choice of columns, a row a case."""
+"""Owns the page's table of cases: a readable choice of columns, a row a case."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from kvbench.record.pareto import pareto_marks
-from kvbench.record.schema import CaseResult
+from kvbench.record.schema import METRIC_UNITS, CaseResult
 from kvbench.record.table import all_flags, phase_gbps
 from kvbench.report.axis import binary_size, bound_number
-from kvbench.report.copies import copy_words
+from kvbench.report.copies import copy_phase, copy_words
+from kvbench.report.page_table import Cell, Column, Table, make_table, microseconds, number_cell, text_cell
+from kvbench.report.runs import run_name
 
 
-@dataclass(frozen=True)
-class Cell:
-    """What a reader sees, and the number to sort by where there is one."""
-
-    text: str
-    number: float | None = None
-
-
-@dataclass(frozen=True)
-class CaseTable:
-    """Heads and rows; `statuses` has one entry a row, `common` what is the same in every row and so has no column."""
-
-    common: tuple[tuple[str, str], ...]
-    heads: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    statuses: tuple[str, ...]
-
-
-Column = Callable[[CaseResult], Cell]
-
-
-def case_table(results: Sequence[CaseResult]) -> CaseTable:
+def case_table(results: Sequence[CaseResult]) -> Table:
     """Every case, failed and skipped ones included; a column that is empty or the same in all of them is left out."""
     on_front = {case_id for case_id, marked in pareto_marks(results).items() if marked}
-    columns: dict[str, Column] = {
-        **_WHAT,
+    numbers: dict[str, Column[CaseResult]] = {
         **_NUMBERS,
+        **{_metric_head(name): _metric(name) for name in METRIC_UNITS if name not in _KNOWN_METRICS},
         "front": lambda result: Cell("\N{BLACK STAR}", 1) if result.case_id in on_front else Cell(""),
-        "status": lambda result: Cell(" ".join([result.status, *all_flags(result)])),
+        "flags": lambda result: Cell(", ".join(all_flags(result))),
+        "status": lambda result: Cell(result.status),
     }
-    rows = [[column(result) for column in columns.values()] for result in results]
-    texts = {head: {row[number].text for row in rows} for number, head in enumerate(columns)}
-    common = [head for head in _WHAT if len(rows) > 1 and len(texts[head]) == 1 and texts[head] != {""}]
-    kept = [number for number, head in enumerate(columns) if texts[head] - {""} and head not in common]
-    return CaseTable(
-        common=tuple((head, next(iter(texts[head]))) for head in common),
-        heads=tuple(list(columns)[number] for number in kept),
-        rows=tuple(tuple(row[number] for number in kept) for row in rows),
-        statuses=tuple(result.status for result in results),
-    )
+    return make_table(results, WHAT, numbers, lambda result: result.status, FILTERS)
 
 
-def _text(value: object) -> Cell:
-    return Cell("" if value is None else str(value))
-
-
-def _number(value: float | None, form: str = ".3g") -> Cell:
-    return Cell("") if value is None else Cell(format(value, form), float(value))
+def _metric_head(name: str) -> str:
+    """`scratch bytes`, `some share`: a metric's own name, with its unit where the name does not say it."""
+    unit = METRIC_UNITS[name]
+    words = name.replace("_gbps", "").replace("_", " ")
+    return words if unit in ("1", "count", "byte", "value") else f"{words} {unit}"
 
 
 def _bound(result: CaseResult) -> Cell:
@@ -72,8 +43,8 @@ def _tensor(result: CaseResult) -> Cell:
     return Cell("") if tensor is None else Cell(f"{tensor.source} {tensor.tensor}")
 
 
-def _codec(result: CaseResult) -> Cell:
-    return Cell("" if result.case.direction else result.case.codec)
+def _codec(result: CaseResult) -> str:
+    return "" if result.case.direction else result.case.codec
 
 
 def _size(result: CaseResult) -> Cell:
@@ -82,14 +53,15 @@ def _size(result: CaseResult) -> Cell:
     return Cell("\N{MULTIPLICATION SIGN}".join(map(str, result.case.shape)), result.case.elements)
 
 
-def _metric(name: str, form: str = ".3g") -> Column:
-    return lambda result: _number(result.metrics.get(name), form)
+def _metric(name: str, form: str = "") -> Column[CaseResult]:
+    whole = METRIC_UNITS.get(name) in ("byte", "count")
+    return lambda result: number_cell(result.metrics.get(name), ".0f" if whole else form)
 
 
-def _speed(*phases: str) -> Column:
+def _speed(phase: str) -> Column[CaseResult]:
     def column(result: CaseResult) -> Cell:
-        timed = [result.phases[phase] for phase in phases if phase in result.phases]
-        return _number(phase_gbps(timed[0]) if timed else None)
+        timed = result.phases.get(phase)
+        return number_cell(None if timed is None else phase_gbps(timed))
 
     return column
 
@@ -99,40 +71,47 @@ def _copy(result: CaseResult) -> Cell:
 
 
 def _copy_microseconds(result: CaseResult) -> Cell:
-    phase = result.phases.get(result.case.direction or "")
+    phase = copy_phase(result)
     if phase is None or phase.median_s is None:
         return Cell("")
-    return Cell(_microseconds(phase.median_s), phase.median_s)
+    return Cell(microseconds(phase.median_s), phase.median_s)
 
 
 def _copy_interval(result: CaseResult) -> Cell:
-    phase = result.phases.get(result.case.direction or "")
+    phase = copy_phase(result)
     if phase is None or phase.ci_low_s is None or phase.ci_high_s is None:
         return Cell("")
-    words = f"{_microseconds(phase.ci_low_s)} to {_microseconds(phase.ci_high_s)}"
+    words = f"{microseconds(phase.ci_low_s)} to {microseconds(phase.ci_high_s)}"
     return Cell(words, phase.ci_high_s - phase.ci_low_s)
 
 
-def _microseconds(seconds: float) -> str:
-    return f"{seconds * 1e6:.4g}" if seconds < 1e-2 else f"{seconds * 1e6:.0f}"
-
-
 def _copy_speed(result: CaseResult) -> Cell:
-    return _speed(result.case.direction)(result) if result.case.direction else Cell("")
+    phase = copy_phase(result)
+    return Cell("") if phase is None else number_cell(phase_gbps(phase))
 
 
-_WHAT: dict[str, Column] = {
+# What the case is; shared with the table of times.
+WHAT: dict[str, Column[CaseResult]] = {
+    "run": lambda result: Cell(run_name(result)),
     "copy": _copy,
-    "codec": _codec,
-    "mode": lambda result: _text(result.case.mode),
+    "codec": lambda result: Cell(_codec(result)),
+    "mode": lambda result: text_cell(result.case.mode),
     "bound": _bound,
-    "policy": lambda result: _text(result.case.codec_params.get("bound_policy")),
+    "policy": lambda result: text_cell(result.case.codec_params.get("bound_policy")),
     "tensor": _tensor,
-    "layout": lambda result: _text(None if result.case.direction else result.case.layout),
-    "dtype": lambda result: _text(result.case.dtype),
+    "transforms": lambda result: text_cell(result.case.before_codec or None),
+    "layout": lambda result: text_cell(None if result.case.direction else result.case.layout),
+    "dtype": lambda result: text_cell(result.case.dtype),
     "size": _size,
+    "device": lambda result: text_cell(None if result.case.direction else result.case.device),
 }
-_NUMBERS: dict[str, Column] = {
+FILTERS = {
+    "run": run_name,
+    "status": lambda result: result.status,
+    "codec": _codec,
+    "mode": lambda result: result.case.mode or "",
+}
+_NUMBERS: dict[str, Column[CaseResult]] = {
     "ratio": _metric("ratio", ".2f"),
     "bits a value": _metric("bits_per_value", ".2f"),
     "max error": _metric("max_abs_error"),
@@ -147,4 +126,29 @@ _NUMBERS: dict[str, Column] = {
     "median \N{GREEK SMALL LETTER MU}s": _copy_microseconds,
     "95 % interval": _copy_interval,
     "GB/s": _copy_speed,
+}
+# Metrics that have a column above, or are left to summary.csv; any other gets a column under its own name.
+_KNOWN_METRICS = {
+    "ratio",
+    "bits_per_value",
+    "max_abs_error",
+    "nrmse",
+    "psnr_db",
+    "violations",
+    "non_finite_count",
+    "effective_gbps",
+    "break_even_gbps",
+    "effective_error_bound",
+    "quantizer_error_bound",
+    "value_range",
+    "stream_bytes",
+    "compressed_bytes",
+    "mean_abs_error",
+    "rmse",
+    "violations_after_cast",
+    "max_excess",
+    "effective_out_gbps",
+    "effective_in_gbps",
+    "break_even_out_gbps",
+    "break_even_in_gbps",
 }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kvbench.bound import Bound
 from kvbench.report import style
 from kvbench.report.axis import bound_number
+from kvbench.report.panels import abreast, label_edges, packed, set_title
 from kvbench.report.series import Grid, Line, Point
 from kvbench.report.style import DrawnFigure
 
@@ -28,34 +29,38 @@ _CAPTION = (
 
 
 def draw_error_histogram(folder: Path, grid: Grid, notes: Sequence[str]) -> DrawnFigure:
-    """error_histogram: a row of panels for every line of the other figures, in it one curve a bound."""
-    rows = [
+    """error_histogram: a panel for every line of the other figures and K, V or none, in it one curve a bound."""
+    found = [
         (f"{line.label}{', ' if panel.row else ''}{panel.row}", panel.column, line)
         for panel_row in grid.panels
         for panel in panel_row
         for line in panel.lines
         if any(result.histogram for point in line.points for result in point.results)
     ]
-    names = list(dict.fromkeys(row for row, _, _ in rows))
-    bounds = sorted({bound for _, _, line in rows for point in line.points if (bound := _bound(point))}, key=_order)
+    rows = list(dict.fromkeys(row for row, _, _ in found))
+    cells = sorted(((rows.index(row), grid.columns.index(column), line) for row, column, line in found), key=_place)
+    drawn = [cell for cell in cells if cell[0] < _ROWS_AT_MOST]
+    bounds = sorted({bound for _, _, line in found for point in line.points if (bound := _bound(point))}, key=_order)
     shown = _evenly(bounds)
     with style.figure_style(_NAME):
-        figure, all_axes = style.panels(len(names[:_ROWS_AT_MOST]), len(grid.columns), height=1.75)
-        for row, column, line in rows:
-            if row in names[:_ROWS_AT_MOST]:
-                _draw_bounds(all_axes[names.index(row)][grid.columns.index(column)], line, shown)
-        for name, axes_row in zip(names, all_axes, strict=False):
-            for column, axes in zip(grid.columns, axes_row, strict=True):
-                axes.set_title(f"{column} \N{MIDDLE DOT} {name}")
-                axes.set_visible(bool(axes.has_data()))
-                axes.set_xlim(-1.05, 1.05)
-                axes.set_xticks([-1, -0.5, 0, 0.5, 1])
-                axes.set_ylim(bottom=0)
-                axes.set_xlabel("error / effective bound")
-        style.label_edges(all_axes, "density", [_NAME] * len(all_axes))
-        caption = " ".join([_CAPTION, *_left_out(names[_ROWS_AT_MOST:], len(bounds) - len(shown))])
+        in_rows = [sum(row == number for row, _, _ in drawn) for number in range(min(len(rows), _ROWS_AT_MOST))]
+        figure, all_axes = packed(len(drawn), abreast(in_rows), height=1.75)
+        flat = [axes for axes_row in all_axes for axes in axes_row]
+        for axes, (row, column, line) in zip(flat, drawn, strict=False):
+            _draw_bounds(axes, line, shown)
+            set_title(axes, f"{grid.columns[column]} \N{MIDDLE DOT} {rows[row]}")
+            axes.set_xlim(-1.05, 1.05)
+            axes.set_xticks([-1, -0.5, 0, 0.5, 1])
+            axes.set_xlabel("error / effective bound")
+        flat[0].set_ylim(bottom=0)  # of all, as they share the axis; only now, with all that it must span
+        label_edges(all_axes, "density", [_NAME] * len(drawn))
+        caption = " ".join([_CAPTION, *_left_out(rows[_ROWS_AT_MOST:], len(bounds) - len(shown))])
         legend = style.legend_of(all_axes)
         return style.save(figure, folder, _NAME, legend, title=_TITLE, caption=caption, notes=notes)
+
+
+def _place(cell: tuple[int, int, Line]) -> tuple[int, int]:
+    return cell[:2]
 
 
 def _left_out(names: Sequence[str], bounds: int) -> list[str]:

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kvbench.record.schema import CaseResult
+from kvbench.record.table import all_flags
 from kvbench.report.series import Grid
 
 _LISTED_AT_MOST = 3
+_FLAGS = {
+    "throttled": ("Throttled clocks", "the hardware held its clock down while they were timed"),
+    "noisy": ("Noisy times", "a median is known no better than to 5 % there"),
+    "few_samples": ("Few samples", "their intervals say little"),
+    "unresolved": ("Times too short for the clock", "no speed is given there"),
+}
 
 
 def case_words(result: CaseResult) -> str:
@@ -35,13 +42,15 @@ def not_drawn(results: Sequence[CaseResult]) -> list[str]:
     return lines
 
 
-def noisy_note(results: Sequence[CaseResult]) -> list[str]:
-    """A line that warns of uncertain times, where there are some."""
+def flag_notes(results: Sequence[CaseResult]) -> list[str]:
+    """Lines that warn of uncertain times, where there are some."""
     timed = [result for result in results if result.phases]
-    noisy = sum(any("noisy" in phase.flags for phase in result.phases.values()) for result in timed)
-    if not noisy:
-        return []
-    return [f"Noisy times in {noisy} of {len(timed)} cases: a median is known no better than to 5 % there."]
+    lines = []
+    for flag, (subject, meaning) in _FLAGS.items():
+        marked = sum(flag in all_flags(result) for result in timed)
+        if marked:
+            lines.append(f"{subject} in {marked} of {len(timed)} cases: {meaning}.")
+    return lines
 
 
 def hollow_note(grid: Grid) -> list[str]:

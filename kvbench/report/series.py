@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from kvbench.record.schema import CaseResult, RunManifest
+from kvbench.report.runs import run_name
 
 NONE = "none"
 MAX_LINES = 6  # in one panel; more are spread over rows of panels
@@ -58,6 +59,11 @@ class Grid:
     panels: tuple[tuple[Panel, ...], ...]
 
     @property
+    def filled(self) -> list[Panel]:
+        """The panels with lines, row by row."""
+        return [panel for row in self.panels for panel in row if panel.lines]
+
+    @property
     def results(self) -> list[CaseResult]:
         """Every case in the grid, once."""
         found = {
@@ -87,6 +93,8 @@ def text(value: object) -> str:
 
 
 def _codec(result: CaseResult) -> str:
+    if result.case.profile is not None:
+        return f"profile {result.case.profile}"
     named_apart = ("mode", "bound_policy", "threads")
     params = {name: value for name, value in result.case.codec_params.items() if name not in named_apart}
     return f"{result.case.codec} {json.dumps(params, sort_keys=True)}" if params else result.case.codec
@@ -98,15 +106,22 @@ def _source(result: CaseResult) -> str:
 
 def _policy(result: CaseResult) -> str:
     policy = text(result.case.codec_params.get("bound_policy"))
-    return "" if policy == "strict" else policy  # the default goes without saying
+    return "" if policy == "strict" else _own(result, policy)  # the default goes without saying
+
+
+def _own(result: CaseResult, word: str) -> str:
+    """A setting's word; none where a profile sets it for each tensor."""
+    return "" if result.case.profile is not None else word
 
 
 # What may tell two lines apart, in the order of a label's words.
 _AXES: dict[str, Callable[[CaseResult], str]] = {
+    "run": run_name,
     "codec": _codec,
-    "mode": lambda result: text(result.case.mode),
+    "mode": lambda result: _own(result, text(result.case.mode)),
     "bound": lambda result: NONE if result.case.bound is None else "",
     "policy": _policy,
+    "transforms": lambda result: _own(result, result.case.before_codec or "untransformed"),
     "dtype": lambda result: result.case.dtype,
     "layout": lambda result: result.case.layout,
     "source": _source,
@@ -114,6 +129,7 @@ _AXES: dict[str, Callable[[CaseResult], str]] = {
     "device": lambda result: result.case.device,
     "threads": lambda result: text(result.case.threads),
 }
+_WITHIN_A_RUN = ("device", "threads")  # the run's name says enough where these differ from another run's
 # Which of them become rows of panels, first to last, when a panel would hold too many lines.
 _ROW_AXES = ("source", "elements", "dtype", "layout")
 
@@ -176,28 +192,37 @@ def _line_count(results: Sequence[CaseResult], axes: Sequence[str]) -> int:
 
 
 def _labels(results: Sequence[CaseResult], axes: Sequence[str]) -> dict[str, str]:
-    """By case id: the words that tell a line from the others. An axis counts where it varies within one codec."""
-    values: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    """By case id: the words that tell a line from the others, its run's name first where there are several runs.
+
+    An axis counts where it varies within one codec; those in _WITHIN_A_RUN where it does so within one run.
+    """
+    codecs = {_codec(result) for result in results}
+    values: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     for result in results:
         for axis in axes:
-            values[_codec(result)][axis].add(_AXES[axis](result))
+            values[_scope(axis, result)].add(_AXES[axis](result))
     labels = {}
     for result in results:
         codec = _codec(result)
-        varying = [axis for axis in axes if axis != "codec" and len(values[codec][axis]) > 1]
+        varying = [axis for axis in axes if axis not in ("run", "codec") and len(values[_scope(axis, result)]) > 1]
         words = [_word(axis, _AXES[axis](result)) for axis in varying]
-        if len(values) > 1 or not words:
+        if len(codecs) > 1 or not words:
             words.insert(0, codec)
-        if not varying and result.case.mode is not None:
+        if not varying and result.case.mode is not None and result.case.profile is None:
             words.append(result.case.mode)
-        labels[result.case_id] = _in_words(words)
+        run = run_name(result)
+        labels[result.case_id] = _in_words([f"{run}:" if run else "", *words])
     return labels
+
+
+def _scope(axis: str, result: CaseResult) -> tuple[str, str, str]:
+    return axis, _codec(result), run_name(result) if axis in _WITHIN_A_RUN else ""
 
 
 def _word(axis: str, value: str) -> str:
     if axis == "elements":
         return f"{int(value):,} elements".replace(",", "\N{THIN SPACE}")
-    if axis == "threads":
+    if axis == "threads" and value != NONE:
         return "all threads" if value == "0" else f"{value} threads"
     return f"{axis} {value}" if value == NONE else value
 

@@ -5,28 +5,31 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kvbench.record.files import replacing
+from kvbench.report.layout import arrange
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from kvbench.report.series import Grid, Panel
-
 INK, MUTED, GRID, PAPER = "#1b1f24", "#5b636d", "#dde1e6", "#ffffff"
 # Okabe and Ito's palette without its yellow: told apart by readers with any colour vision.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195")
+COLOURS = "cividis"  # of maps: one order for readers with any colour vision
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
+LEVEL_DASHES: tuple[Any, ...] = ((0, (1, 1.5)), (0, (1, 3)), (0, (3, 1.5, 1, 1.5)))
 REFERENCE_DASHES: tuple[Any, ...] = ((0, (7, 3)), (0, (2, 2)), (0, (7, 2, 2, 2)))
 
-PANEL_WIDTH, PANEL_HEIGHT = 3.3, 2.45  # inches
+PANEL_HEIGHT = 2.5  # inches
 LEGEND_ROW_HEIGHT, NOTE_ROW_HEIGHT = 0.162, 0.124
 NOTE_SIZE = 6.5
+_TITLE_HEIGHT = 0.24
 HOLLOW: dict[str, Any] = {"markerfacecolor": PAPER, "linestyle": "none", "zorder": 4}
 FAINT: dict[str, Any] = {"markersize": 3.2, "alpha": 0.4, "linestyle": "none", "markeredgewidth": 0, "zorder": 2}
 RING: dict[str, Any] = {
@@ -38,7 +41,23 @@ RING: dict[str, Any] = {
     "linestyle": "none",
     "zorder": 3,
 }
+LONE: dict[str, Any] = {"marker": "s", "markersize": 5, "color": MUTED, "linestyle": "none", "zorder": 2}
 PNG_DOTS_PER_INCH = 200
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What a figure is laid out for: its width, how many panels may stand side by side, and the files it becomes."""
+
+    width: float  # inches
+    panels_abreast: int
+    formats: tuple[str, ...]
+
+
+# The text width of a printed page, which a wide screen enlarges to its own; and a phone held upright, at true size.
+WIDE = Sheet(width=7.2, panels_abreast=3, formats=("png", "svg"))
+NARROW = Sheet(width=3.85, panels_abreast=1, formats=("svg",))
+_sheet: ContextVar[Sheet] = ContextVar("sheet", default=WIDE)
 
 _RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws alike
@@ -46,6 +65,7 @@ _RC: dict[str, Any] = {
     "axes.titlesize": 8.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
+    "axes.titley": 1.0,  # where it would be found to belong anyway, at the cost of measuring every tick
     "axes.labelsize": 8,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
@@ -78,7 +98,7 @@ _RC: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class DrawnFigure:
-    """One figure on disk, with what a page says about it."""
+    """One figure on disk, with what a page says about it. On a sheet without PNG there is none at `png`."""
 
     name: str
     title: str
@@ -114,44 +134,37 @@ def reference_look(number: int) -> dict[str, Any]:
     return {"color": MUTED, "linestyle": REFERENCE_DASHES[number % len(REFERENCE_DASHES)], "linewidth": 1.2}
 
 
-def panels(rows: int, columns: int, height: float = PANEL_HEIGHT) -> tuple[Figure, list[list[Axes]]]:
-    """A figure of rows x columns panels that share their axes."""
+def level_look(number: int) -> dict[str, Any]:
+    """The look of a line to compare with, such as the link's speed: dark, dotted."""
+    return {"color": INK, "linestyle": LEVEL_DASHES[number % len(LEVEL_DASHES)], "linewidth": 1.0}
+
+
+@contextmanager
+def on_sheet(sheet: Sheet) -> Iterator[None]:
+    """Lay every figure that is begun and saved inside out for this sheet; without it, for WIDE."""
+    before = _sheet.set(sheet)
+    try:
+        yield
+    finally:
+        _sheet.reset(before)
+
+
+def panels_abreast() -> int:
+    """How many panels the current sheet has room for side by side."""
+    return _sheet.get().panels_abreast
+
+
+def panels(
+    rows: int, columns: int, height: float = PANEL_HEIGHT, share_y: bool = True
+) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of rows x columns panels; below each other where the sheet is narrower."""
     from matplotlib.figure import Figure
 
-    width = max(columns * PANEL_WIDTH + 0.35, 4.8)
-    figure = Figure(figsize=(width, rows * height + 0.3), layout="constrained")
-    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
-    return figure, [list(row) for row in grid]
-
-
-def in_panels(all_axes: Sequence[Sequence[Axes]], grid: Grid) -> Iterator[tuple[Axes, Panel]]:
-    """Every panel of the grid with its axes."""
-    for axes_row, panel_row in zip(all_axes, grid.panels, strict=True):
-        yield from zip(axes_row, panel_row, strict=True)
-
-
-def label_panels(all_axes: Sequence[Sequence[Axes]], grid: Grid, y_label: str) -> None:
-    """Title every panel with K or V and its row's words, hide the empty ones, and name the axes at the edges."""
-    for axes, panel in in_panels(all_axes, grid):
-        axes.set_visible(bool(panel.lines))
-        axes.set_title(f"{panel.column} \N{MIDDLE DOT} {panel.row}" if panel.row else panel.column)
-    label_edges(all_axes, y_label, [row[0].bound_kind for row in grid.panels])
-
-
-def label_edges(all_axes: Sequence[Sequence[Axes]], y_label: str, x_axes: Sequence[object]) -> None:
-    """Name y at the first visible panel of every row, and keep the name of x only where no panel below repeats it.
-
-    `x_axes` tells for every row which x axis it has.
-    """
-    for number, axes_row in enumerate(all_axes):
-        visible = [axes for axes in axes_row if axes.get_visible()]
-        if visible:
-            visible[0].set_ylabel(y_label)
-            visible[0].tick_params(labelleft=True)
-        if number + 1 < len(x_axes) and x_axes[number + 1] == x_axes[number]:
-            for axes, below in zip(axes_row, all_axes[number + 1], strict=True):
-                if below.get_visible():
-                    axes.set_xlabel("")
+    abreast = min(columns, panels_abreast())
+    stacked = -(-rows * columns // abreast)
+    figure = Figure(figsize=(_sheet.get().width, stacked * height + 0.3))
+    grid = list(figure.subplots(stacked, abreast, sharey=share_y, squeeze=False).flat)
+    return figure, [grid[row * columns : (row + 1) * columns] for row in range(rows)]
 
 
 def legend_of(all_axes: Sequence[Sequence[Axes]]) -> dict[str, Any]:
@@ -167,44 +180,41 @@ def legend_of(all_axes: Sequence[Sequence[Axes]]) -> dict[str, Any]:
 def save(
     figure: Figure, folder: Path, name: str, legend: dict[str, Any], *, title: str, caption: str, notes: Sequence[str]
 ) -> DrawnFigure:
-    """Put title, legend, caption and notes around the panels and write PNG and SVG, each whole or not at all.
+    """Put title, legend, caption and notes around the panels and write the sheet's files, each whole or not at all.
 
-    The figure grows so that its panels keep their size. The same data gives the same bytes. Raises KvbenchError when
-    the disk refuses.
+    The figure gets the sheet's width and grows so that its panels keep their height. The same data gives the same
+    bytes. Raises KvbenchError when the disk refuses.
     """
     notes_share = _surround(figure, title, legend, [caption, *notes])
-    png, svg = folder / f"{name}.png", folder / f"{name}.svg"
-    with replacing(png) as temporary:
-        folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(temporary, format="png", dpi=PNG_DOTS_PER_INCH)
-    figure.set_layout_engine("none")  # both formats keep the layout just made
-    with replacing(svg) as temporary:
-        figure.savefig(temporary, format="svg", metadata={"Date": None})
-    return DrawnFigure(name=name, title=title, caption=caption, png=png, svg=svg, notes_share=notes_share)
+    paths = {ending: folder / f"{name}.{ending}" for ending in ("png", "svg")}
+    wanted: dict[str, dict[str, Any]] = {"png": {"dpi": PNG_DOTS_PER_INCH}, "svg": {"metadata": {"Date": None}}}
+    for ending in _sheet.get().formats:
+        with replacing(paths[ending]) as temporary:
+            folder.mkdir(parents=True, exist_ok=True)
+            figure.savefig(temporary, format=ending, **wanted[ending])
+    return DrawnFigure(name, title, caption, paths["png"], paths["svg"], notes_share)
 
 
 def _surround(figure: Figure, title: str, legend: dict[str, Any], notes: Sequence[str]) -> float:
     """Draw what is not panels; gives the share of the figure's height that the notes take at its foot."""
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    width, height = (float(side) for side in figure.get_size_inches())
+    width, height = _sheet.get().width, float(figure.get_size_inches()[1])
     columns = _legend_columns(list(legend), width)
     legend_height = LEGEND_ROW_HEIGHT * -(-len(legend) // columns) + 0.12 if legend else 0.0
-    characters = int(width * 72 / (NOTE_SIZE * 0.56))
+    characters = int(width * 72 / (NOTE_SIZE * 0.52))
     lines = [line for note in notes for line in textwrap.wrap(note, characters, subsequent_indent="   ")]
     notes_height = NOTE_ROW_HEIGHT * len(lines) + 0.1
     total = height + legend_height + notes_height
     figure.set_size_inches(width, total)
-    bottom = (notes_height + legend_height) / total
-    figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, bottom, 1, 1 - bottom), w_pad=0.06, h_pad=0.05))
-    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
+    arrange(figure, above=_TITLE_HEIGHT, below=notes_height + legend_height)
+    name: dict[str, Any] = {"fontsize": 9.5, "fontweight": "bold", "ha": "left", "va": "top"}
+    figure.text(0.012, 1 - 0.06 / total, title, **name)
     if legend:
         figure.legend(
             legend.values(),
             legend.keys(),
             loc="upper center",
             ncols=columns,
-            bbox_to_anchor=(0.5, bottom + 0.03 / total),
+            bbox_to_anchor=(0.5, (notes_height + legend_height + 0.03) / total),
         )
     foot: dict[str, Any] = {"fontsize": NOTE_SIZE, "color": MUTED, "va": "bottom", "ha": "left", "linespacing": 1.35}
     figure.text(0.012, 0.05 / total, "\n".join(lines), **foot)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kvbench.record.schema import CaseResult, Link, PhaseSamples
@@ -26,19 +27,32 @@ class Total:
     raw_bytes: int
     compressed_bytes: int
     call_s: Interval  # encode and decode
+    tensors: int = 1  # each a transfer out and one in, which costs the link's latency
 
     @property
     def ratio(self) -> float:
         return self.raw_bytes / self.compressed_bytes
 
+    def codec_gbps(self) -> Interval:
+        """GB/s of uncompressed bytes, out and back, through encode and decode alone: 2 S / (te + td)."""
+        return self._per_call(lambda call_s: 2 * self.raw_bytes / GB / call_s)
+
     def effective_gbps(self, link: Link) -> Interval:
         """GB/s of uncompressed bytes, out and back, codec and link one after the other.
 
-        2 S / (te + td + C / Lout + C / Lin), with S raw and C compressed bytes, te and td the times of the calls, L
-        the link's speeds.
+        2 S / (te + td + aout + C / Bout + ain + C / Bin), with S raw and C compressed bytes, te and td the times of the
+        calls, a the link's latencies, once a tensor, and B its speeds.
         """
-        link_s = self.compressed_bytes / GB * (1 / link.out_gbps + 1 / link.in_gbps)
+        link_s = self._link_s(self.compressed_bytes, link)
         return self._per_call(lambda call_s: 2 * self.raw_bytes / GB / (call_s + link_s))
+
+    def raw_gbps(self, link: Link) -> float:
+        """GB/s out and back with nothing compressed, the latencies of these tensors' transfers included."""
+        return 2 * self.raw_bytes / GB / self._link_s(self.raw_bytes, link)
+
+    def _link_s(self, moved_bytes: int, link: Link) -> float:
+        latency_s = self.tensors * (link.out_latency_s + link.in_latency_s)
+        return latency_s + moved_bytes / GB * (1 / link.out_gbps + 1 / link.in_gbps)
 
     def break_even_gbps(self) -> Interval | None:
         """The link speed below which compressing takes less time than sending raw: 2 (S - C) / (te + td).
@@ -69,11 +83,14 @@ def total(results: Sequence[CaseResult]) -> Total | None:
             high += timed.median_s if timed.ci_high_s is None else timed.ci_high_s
         raw += result.case.raw_bytes
         compressed += int(stored)
-    return Total(raw, compressed, Interval(value, low, high)) if results else None
+    return Total(raw, compressed, Interval(value, low, high), tensors=len(results)) if results else None
 
 
 def raw_link_gbps(link: Link) -> float:
-    """GB/s out and back over the link with nothing compressed: the harmonic mean of both directions."""
+    """GB/s out and back over the link with nothing compressed, for transfers so large that latency is nothing.
+
+    The harmonic mean of both directions.
+    """
     return 2 / (1 / link.out_gbps + 1 / link.in_gbps)
 
 
@@ -84,7 +101,26 @@ def link_words(link: Link) -> str:
     else:
         speed = f"{link.out_gbps:.3g} GB/s out, {link.in_gbps:.3g} GB/s in"
     origin = {"option": "given by --link-gbps", "baseline": "measured by a baseline run", "assumed": "assumed"}
-    return f"{speed} ({origin[link.origin]})"
+    latencies = [f"{latency_s * 1e6:.3g}" for latency_s in (link.out_latency_s, link.in_latency_s)]
+    cost = f", and {' and '.join(dict.fromkeys(latencies))} us a transfer" if any(map(float, latencies)) else ""
+    return f"{speed}{cost} ({origin[link.origin]})"
+
+
+def links_words(links: Mapping[str, Link]) -> str:
+    """`link_words` of every run's link, by run name where there are several runs."""
+    words = [f"{name}: {link_words(link)}" if name else link_words(link) for name, link in links.items()]
+    return "; ".join(words) or "none is known"
+
+
+def link_levels(links: Mapping[str, Link], what: str) -> dict[str, float]:
+    """GB/s out and back with nothing compressed over each link, by a label that begins with `what`; equal ones once."""
+    names: dict[float, list[str]] = defaultdict(list)
+    for name, link in links.items():
+        names[raw_link_gbps(link)].append(name)
+    several = len(names) > 1
+    return {
+        f"{', '.join(runs) + ': ' if several else ''}{what}: {speed:.3g} GB/s": speed for speed, runs in names.items()
+    }
 
 
 def phase_interval(timed: PhaseSamples) -> Interval | None:

@@ -23,6 +23,8 @@ def test_ctrl_c_keeps_finished_cases_and_resume_does_the_rest(tmp_path: Path) ->
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell without job control starts background jobs, such as a test run, with the signal ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     journal = tmp_path / "run" / "cases.jsonl"
     try:

@@ -12,13 +12,15 @@ from kvbench.bound import BOUND_KINDS, BoundPolicy
 from kvbench.cli.baseline import TAKEN
 from kvbench.cli.multi import ListOptionCommand
 from kvbench.cli.options import FIELD_OPTIONS, Asked, experiment_options
-from kvbench.config import BASELINE_FIELDS, Device, Experiment, Layout, Mode
+from kvbench.config import BASELINE_FIELDS, MODEL_FIELDS, Device, Experiment, Layout, Mode
 from kvbench.geometry import DTYPE_BYTES
 from kvbench.tensors import registry as tensors
 
 
 def test_every_field_of_an_experiment_has_its_option() -> None:
-    assert FIELD_OPTIONS.keys() == Experiment.model_fields.keys() - {"command"}
+    # `quality` has those about a model as options of its own.
+    assert FIELD_OPTIONS.keys() | MODEL_FIELDS == Experiment.model_fields.keys() - {"command"}
+    assert not FIELD_OPTIONS.keys() & MODEL_FIELDS
 
 
 def test_baseline_takes_what_its_experiment_may_hold() -> None:
@@ -56,6 +58,7 @@ def test_help_states_the_default_of_the_model() -> None:
         "threads",
         "seed",
         "time_limit",
+        "precision",
     ):
         value = getattr(defaults, field)
         shown = value[0] if isinstance(value, tuple) else value

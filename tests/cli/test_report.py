@@ -46,6 +46,33 @@ def test_publish_leaves_the_run_alone_and_scrubs_the_copy(folder, tmp_path, caps
         assert "fakehost" not in text
 
 
+def test_several_runs_need_a_page_of_their_own(folder, tmp_path, capsys):
+    other = make_run(tmp_path / "results" / "other", [finished(codec_case(tensor(0, "k")))])
+    before = sorted(tmp_path.rglob("*"))
+    assert run(["report", str(folder.path), str(other.path)]) == 2
+    assert "say where with --output PAGE.html" in capsys.readouterr().err
+    assert run(["report", str(folder.path), str(folder.path), "--output", str(tmp_path / "x.html")]) == 2
+    assert "is given twice" in capsys.readouterr().err
+    assert run(["report", str(folder.path), str(other.path), "--publish", str(tmp_path / "p")]) == 2
+    assert "takes one run" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_page_elsewhere_leaves_the_runs_alone(folder, tmp_path, capsys):
+    other = make_run(tmp_path / "results" / "other", [finished(codec_case(tensor(0, "k")))])
+    before = sorted((tmp_path / "results").rglob("*"))
+    page = tmp_path / "pages" / "both.html"
+    assert run(["report", str(folder.path), str(other.path), "--output", str(page)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == str(page)
+    assert lines[0].startswith(f"{folder.path}: Over a link of 25 GB/s")
+    assert {path.name for path in page.parent.iterdir()} == {"both.html", "both-plots"}
+    assert sorted((tmp_path / "results").rglob("*")) == before
+    first = page.read_bytes()
+    assert run(["report", str(folder.path), str(other.path), "--output", str(page)]) == 0
+    assert page.read_bytes() == first
+
+
 def test_env_shows_the_machine(capsys):
     assert run(["env"]) == 0
     shown = capsys.readouterr().out

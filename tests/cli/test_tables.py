@@ -9,7 +9,7 @@ from rich.console import Console
 
 from kvbench.bound import Bound
 from kvbench.cli.rows import constant, grouped, rows_of, settings, varying
-from kvbench.cli.tables import case_table, codec_table, copy_table, number, plan_table
+from kvbench.cli.tables import case_table, codec_table, number, plan_table
 from kvbench.codecs.registry import CodecInfo
 from kvbench.record.schema import Case, CaseResult, CaseStatus, PhaseSamples, TensorSpec
 
@@ -211,20 +211,6 @@ def test_noisy_times_are_counted() -> None:
 def test_without_a_measured_case_there_is_no_table() -> None:
     failed = result().model_copy(update={"metrics": {}, "status": "failed"})
     assert case_table([failed]) == (None, [])
-
-
-def test_the_copy_table_gives_no_speed_that_was_not_resolved() -> None:
-    case = Case(
-        command="baseline", codec="raw", elements=64, device="cpu", direction="host_copy", memory="pageable", threads=1
-    )
-    timed = PhaseSamples(samples_s=[2e-6], work_bytes=256, median_s=2e-6, ci_low_s=1e-6, ci_high_s=3e-6)
-    fields = {"case_id": case.id, "case": case, "started_at": "2026-01-01T00:00:00Z", "elapsed_s": 1.0}
-    good = CaseResult(**fields, status="ok", phases={"host_copy": timed})
-    blurred = timed.model_copy(update={"flags": ["unresolved"]})
-    bad = CaseResult(**fields, status="invalid", phases={"host_copy": blurred})
-    lines = printed(copy_table([good, bad]))
-    assert lines[-2].split() == ["host_copy", "pageable", "1", "256", "2.00", "1.00", "to", "3.00", "0.128"]
-    assert lines[-1].split()[-2:] == ["-", "unresolved"]
 
 
 def test_the_plan_table_names_every_case() -> None:

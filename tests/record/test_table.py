@@ -17,8 +17,9 @@ from fake_run import baseline_results, codec_case, copy_case, finished, make_run
 from kvbench.errors import KvbenchError, UsageError
 from kvbench.record.axes import AXES
 from kvbench.record.measurements import MEASUREMENT_COLUMNS
+from kvbench.record.pairs import PAIR_COLUMNS
 from kvbench.record.pareto import pareto_marks
-from kvbench.record.schema import METRIC_UNITS
+from kvbench.record.schema import METRIC_UNITS, QUALITY_UNITS
 from kvbench.record.table import (
     PHASE_COLUMNS,
     PHASES,
@@ -159,7 +160,8 @@ def test_tables_of_a_run_without_cases_have_their_columns(tmp_path):
     folder = make_run(tmp_path / "run", [])
     names = [path.name for path in write_tables(folder)]
     assert names == ["summary.csv", "summary.json", "measurements.parquet"]
-    assert (folder.path / "summary.csv").read_text() == ",".join([*AXES, *METRIC_UNITS, *VERDICT_COLUMNS]) + "\n"
+    metrics = [name for name in METRIC_UNITS if name not in QUALITY_UNITS]
+    assert (folder.path / "summary.csv").read_text() == ",".join([*AXES, *metrics, *VERDICT_COLUMNS]) + "\n"
     assert json.loads((folder.path / "summary.json").read_text()) == []
 
 
@@ -215,6 +217,22 @@ def test_pareto_competes_only_within_a_tensor_and_dtype_and_only_ok_cases():
     assert [row["pareto"] for row in rows] == [True, None]
 
 
+def test_columns_of_a_models_output_are_there_only_where_one_was_scored():
+    plain = summary_columns([_case(2.0, 0.1)])
+    assert not QUALITY_UNITS.keys() & set(plain)
+    scored = result(codec_case(tensor(0, "k")), metrics={"kl_mean": 1e-3})
+    assert set(summary_columns([scored])) == {*plain, *QUALITY_UNITS}
+
+
+def test_pareto_of_scored_cases_is_of_ratio_against_kl():
+    cases = [
+        result(codec_case(tensor(0, "k"), bound=bound), metrics={"ratio": ratio, "kl_mean": kl, "rmse": rmse})
+        for bound, ratio, kl, rmse in ((1e-3, 2.0, 1e-3, 9.0), (1e-2, 3.0, 1e-2, 8.0), (1e-1, 2.5, 2e-2, 0.0))
+    ]
+    assert list(pareto_marks(cases).values()).count(True) == 2
+    assert not pareto_marks(cases)[cases[2].case_id]
+
+
 def _explained(text: str, heading: str) -> list[str]:
     section = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     cells = re.findall(r"^\| (`[^|]+`) \|", section, re.MULTILINE)
@@ -224,7 +242,8 @@ def _explained(text: str, heading: str) -> list[str]:
 def test_the_guide_explains_every_column_and_no_other():
     text = GUIDE.read_text()
     phase_columns = [f"<phase>_{column}" for column in PHASE_COLUMNS]
-    expected = [*AXES, *METRIC_UNITS, *VERDICT_COLUMNS, *phase_columns, *PHASES]
+    pair_columns = [f"<phase>_{column}" for column in PAIR_COLUMNS]
+    expected = [*AXES, *METRIC_UNITS, *VERDICT_COLUMNS, *phase_columns, *pair_columns, *PHASES]
     assert _explained(text, "summary.csv and summary.json") == expected
     own = [column for column in MEASUREMENT_COLUMNS if column not in AXES and column != "status"]
     assert _explained(text, "measurements.parquet") == own

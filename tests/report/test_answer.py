@@ -9,8 +9,8 @@ import pytest
 from fake_run import LINK, baseline_results, codec_case, copy_case, make_run, phase, result, sweep_results, tensor
 
 from kvbench.record.schema import PhaseSamples
-from kvbench.report.answer import answer, settings
-from kvbench.report.notes import noisy_note
+from kvbench.report.answer import answer, pays, settings
+from kvbench.report.notes import flag_notes
 from kvbench.report.totals import raw_link_gbps, total
 
 
@@ -41,7 +41,7 @@ def test_it_pays_when_the_effective_speed_beats_the_link(ask):
     text = ask(coded(1e-2, 4.0, 20e-6), coded(1e-3, 2.0, 30e-6), coded(1e-4, 1.25, 30e-6))
     assert "over a link of 25 GB/s each way (assumed) compression pays: plain at rel 1e-2 moves 50 GB/s" not in text
     assert "Over a link of 25 GB/s each way (assumed) compression pays: cuszp plain at rel 1e-2 moves 50 GB/s" in text
-    assert "The tightest bound at which it pays is rel 1e-3 (cuszp plain)." in text
+    assert "against 25 GB/s raw; the tightest bound at which it pays is rel 1e-3 (cuszp plain). It pays over" in text
     # 2 x 0.75 MB saved / 20 us = 75 GB/s; 2 x 0.2 MB / 30 us = 13.3 GB/s.
     assert "It pays over links slower than 75 GB/s with cuszp plain at rel 1e-2, which stores 4.00 times fewer" in text
     assert "cuszp plain at rel 1e-4, needs one slower than 13.3 GB/s" in text
@@ -59,6 +59,8 @@ def test_a_gain_within_the_noise_is_not_called_one(ask):
     # 60 us of codec at ratio 4 is exactly the link's own speed; 58 us a little better, but known to 20 % only.
     assert "no setting clearly pays" in ask(coded(1e-2, 4.0, 58e-6, spread=0.2))
     assert "compression pays" in ask(coded(1e-2, 4.0, 58e-6, spread=0.01))
+    assert "no setting clearly pays" in ask(coded(1e-2, 4.0, 62e-6, spread=0.2))  # nor is a loss within it one
+    assert "compression does not pay" in ask(coded(1e-2, 4.0, 62e-6, spread=0.01))
 
 
 def test_nothing_saved_is_said(ask):
@@ -140,10 +142,40 @@ def test_no_case_no_answer(tmp_path):
     assert answer(folder.manifest(), unresolved)[0] == "No copy was timed, so there is no speed to tell."
 
 
-def test_noisy_times_are_counted():
+def test_the_interval_of_the_times_becomes_that_of_the_break_even(ask):
+    # 2 x 0.75 MB saved over 20 us +- 10 %: 75 GB/s, from 1.5 / 22 to 1.5 / 18; 2 MB over the link's 20 us and those.
+    text = ask(coded(1e-2, 4.0, 20e-6, spread=0.1))
+    assert "It pays over links slower than 75 GB/s (95 % interval 68.2 to 83.3) with cuszp plain at rel 1e-2" in text
+    assert "moves 50 GB/s (95 % interval 47.6 to 52.6) of uncompressed data" in text
+
+
+def test_intervals_of_tensors_add_up_at_the_same_end():
+    sums = total([coded(1e-2, 4.0, 20e-6, spread=0.1), coded(1e-2, 4.0, 40e-6, "v", spread=0.2)])
+    assert (sums.call_s.low, sums.call_s.value, sums.call_s.high) == pytest.approx((50e-6, 60e-6, 70e-6))
+    even = sums.break_even_gbps()
+    assert (even.low, even.value, even.high) == pytest.approx(
+        tuple(3e-3 / seconds for seconds in (70e-6, 60e-6, 50e-6))
+    )
+    assert sums.codec_gbps().value == pytest.approx(4e6 / 60e-6 / 1e9)
+
+
+@pytest.mark.parametrize(
+    ("call_s", "spread", "verdict"), [(40e-6, 0.1, "yes"), (80e-6, 0.1, "no"), (60e-6, 0.1, "unclear")]
+)
+def test_a_setting_pays_only_where_its_whole_interval_does(tmp_path, call_s, spread, verdict):
+    folder = make_run(tmp_path / "run", [coded(1e-2, 4.0, call_s, spread=spread)])
+    [setting] = settings(folder.manifest(), folder.results())
+    assert pays(setting, LINK) == verdict
+
+
+def test_uncertain_times_are_counted():
     rng = np.random.default_rng(0)
     case = codec_case(tensor(0, "k"))
     calm, noisy = phase(1e-3, 1, rng), phase(1e-3, 1, rng, flags=["noisy"])
     results = [result(case, phases={"a": calm}), result(case, phases={"a": calm, "b": noisy}), result(case)]
-    assert noisy_note(results) == ["Noisy times in 1 of 2 cases: a median is known no better than to 5 % there."]
-    assert noisy_note(results[:1]) == []
+    assert flag_notes(results) == ["Noisy times in 1 of 2 cases: a median is known no better than to 5 % there."]
+    assert flag_notes(results[:1]) == []
+    held = phase(1e-3, 1, rng, flags=["throttled"])
+    assert flag_notes([result(case, phases={"a": held})]) == [
+        "Throttled clocks in 1 of 1 cases: the hardware held its clock down while they were timed."
+    ]

@@ -16,7 +16,17 @@ from kvbench.report import draw
 from kvbench.report.against_bound import draw_ratio
 from kvbench.report.series import make_grid
 
-FIGURES = ["ratio_vs_bound", "ratio_vs_error", "effective_gbps_vs_bound", "break_even_vs_bound", "error_histogram"]
+FIGURES = [
+    "effective_gbps_vs_bound",
+    "break_even_vs_bound",
+    "stages",
+    "speed_vs_ratio",
+    "ratio_vs_bound",
+    "ratio_vs_error",
+    "ratio_per_layer",
+    "error_per_layer",
+    "error_histogram",
+]
 NAMES = [f"plots/{figure}.{ending}" for figure in FIGURES for ending in ("png", "svg")] + ["report.html"]
 
 
@@ -42,7 +52,11 @@ def test_axes_have_names_and_units(sweep):
     assert "compression ratio" in words["ratio_vs_bound"]
     assert {"NRMSE", "compression ratio"} <= set(words["ratio_vs_error"])
     assert "effective GB/s" in words["effective_gbps_vs_bound"]
-    assert "link, nothing compressed: 25 GB/s" in words["effective_gbps_vs_bound"]
+    assert "link, nothing compressed" in words["effective_gbps_vs_bound"]
+    assert {"link: 25 GB/s", "break-even link speed, GB/s"} <= set(words["break_even_vs_bound"])
+    assert {"codec speed, GB/s", "pays above, link: 25 GB/s"} <= set(words["speed_vs_ratio"])
+    assert {"\N{GREEK SMALL LETTER MU}s per MB", "rest of the call", "link, computed"} <= set(words["stages"])
+    assert {"layer", "0", "29", "none"} <= set(words["ratio_per_layer"])
     assert any("25 GB/s each way (assumed)" in line for line in words["effective_gbps_vs_bound"])
     assert "error / effective bound" in words["error_histogram"]
 
@@ -60,8 +74,9 @@ def test_lines_are_told_apart_without_colour(sweep):
 def test_null_groups_are_drawn_and_named_and_failed_cells_listed(sweep):
     for figure in FIGURES:
         words = texts(sweep.path / "plots" / f"{figure}.svg")
-        titles = [line.partition(" \N{MIDDLE DOT} ")[0] for line in words]
-        assert {"K", "V", "K/V: none"} <= set(titles)
+        if figure != "stages":  # a bar is about K and V together
+            titles = [line.partition(" \N{MIDDLE DOT} ")[0] for line in words]
+            assert {"K", "V", "K/V: none"} <= set(titles)
         assert "Not drawn: 1 failed, 1 skipped." in words
         assert any(line.startswith("\N{BULLET} failed: cuszp plain rel 0.01 sample:layers.3.k") for line in words)
     assert any("bound_exceeded" in line for line in texts(sweep.path / "plots" / "ratio_vs_bound.svg"))
@@ -129,7 +144,8 @@ def test_constant_tensors_without_nrmse_do_not_break_the_figures(tmp_path):
 
 def test_a_run_without_link_has_no_figure_about_one(tmp_path):
     folder = make_run(tmp_path / "run", [finished(codec_case(tensor(0, "k")))], link=None)
-    assert {path.stem for path in draw(folder)} == {"ratio_vs_bound", "ratio_vs_error", "error_histogram", "report"}
+    drawn = {path.stem for path in draw(folder)}
+    assert drawn == {"stages", "speed_vs_ratio", "ratio_vs_bound", "ratio_vs_error", "error_histogram", "report"}
 
 
 def test_journal_and_manifest_alone_give_the_same_bytes_again(sweep, tmp_path):

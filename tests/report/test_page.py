@@ -11,8 +11,9 @@ from html.parser import HTMLParser
 import pytest
 from fake_run import HOST, codec_case, finished, make_run, result, tensor
 
+from kvbench.config import Experiment, build_experiment
 from kvbench.report import draw
-from kvbench.report.page import machine_lines
+from kvbench.report.facts import config_yaml, machine_lines
 
 VOID = {"meta", "input", "br", "hr", "link", "img"}
 
@@ -44,6 +45,11 @@ class Outline(HTMLParser):
             self.wrong.append(tag)
 
 
+def body_of(page: str, table: str) -> str:
+    """The rows of one of the page's tables."""
+    return page.partition(f'id="{table}"')[2].partition("<tbody>")[2].partition("</tbody>")[0]
+
+
 @pytest.fixture(scope="module")
 def page(sweep):
     return (sweep.path / "report.html").read_text()
@@ -67,13 +73,14 @@ def test_it_is_well_formed_with_unique_ids(page):
 
 def test_links_lead_to_files(page, sweep):
     links = [link for link in Outline(page).links if link.startswith("plots/")]
-    assert len(links) == 10
+    assert len(links) == 18
     assert all((sweep.path / link).is_file() for link in links)
 
 
 def test_every_case_has_a_row_and_every_unwell_one_its_reason(page, sweep):
     results = sweep.results()
-    assert Outline(page).rows == len(results) + 1
+    assert Outline(body_of(page, "cases")).rows == len(results)
+    assert Outline(body_of(page, "times")).rows == sum(len(one.phases) for one in results)
     for one in results:
         if one.status != "ok":
             assert html.escape(one.reason) in page
@@ -98,7 +105,9 @@ def test_it_says_question_answer_machine_units_and_how_to_repeat(page):
 def test_colours_of_figures_follow_the_theme(page):
     figures = "".join(re.findall(r"<svg.*?</svg>", page, re.DOTALL))
     assert "var(--line-0)" in figures
-    assert not re.search(r"#[0-9a-f]{6}", figures)
+    maps = re.compile(r'<svg[^>]*"(?:wide|narrow)-\w+_per_layer-title".*?</svg>', re.DOTALL)
+    assert len(maps.findall(page)) == 4  # whose colours are the data
+    assert not re.search(r"#[0-9a-f]{6}", maps.sub("", figures))
     defined = set(re.findall(r"(--[\w-]+):", page))
     assert set(re.findall(r"var\((--[\w-]+)\)", page)) <= defined
     assert "prefers-color-scheme: dark" in page
@@ -124,9 +133,11 @@ def test_text_of_a_run_never_becomes_markup(tmp_path):
 
 
 def test_columns_that_say_nothing_are_left_out(baseline, page):
-    heads = re.findall(r'<th scope="col"><button type="button">([^<]*)', (baseline.path / "report.html").read_text())
-    assert heads == ["copy", "size", "median \N{GREEK SMALL LETTER MU}s", "95 % interval", "GB/s", "status"]
-    assert "In every case: dtype bfloat16." in page
+    text = (baseline.path / "report.html").read_text()
+    heads = re.findall(r'<th scope="col"[^>]*>([^<]*)', text.partition('id="cases"')[2].partition("</thead>")[0])
+    assert heads == ["copy", "size", "median \N{GREEK SMALL LETTER MU}s", "95 % interval", "GB/s", "flags", "status"]
+    assert "In every row: policy" not in page
+    assert "dtype bfloat16, device cpu." in page
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
@@ -134,6 +145,22 @@ def test_the_script_is_valid(page, tmp_path):
     script = tmp_path / "page.js"
     script.write_text(re.search(r"<script>(.*)</script>", page, re.DOTALL)[1])
     subprocess.run(["node", "--check", str(script)], check=True)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"command": "sweep", "codec": ["cuszp", {"name": "cuszp", "chunk": 7}], "error_bound": [1e-3, 1e-5], "seed": 3},
+        {"command": "baseline", "tensor_size": [64, 1024], "iterations": 5},
+    ],
+    ids=["sweep", "baseline"],
+)
+def test_the_shown_file_asks_for_the_same_experiment(tmp_path, fields):
+    asked = Experiment.model_validate(fields)
+    folder = make_run(tmp_path / "run", [], **asked.model_dump(mode="json"))
+    path = tmp_path / "again.yaml"
+    path.write_text(config_yaml(folder.manifest().model_copy(update={"command": asked.command})))
+    assert build_experiment(asked.command, {}, path) == asked
 
 
 def test_machine_lines_name_a_gpu_and_skip_what_is_not_known():

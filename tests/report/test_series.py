@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from fake_run import codec_case, finished, make_run, sweep_results, tensor
 
-from kvbench.report.axis import _round_numbers as round_numbers
-from kvbench.report.axis import binary_size, bound_number, plain_number
+from kvbench.report.answer import settings
+from kvbench.report.axis import binary_size, bound_number, measured_number, plain_number, round_numbers
 from kvbench.report.series import MAX_LINES, drawable, line_labels, make_grid
 
 
@@ -75,6 +75,12 @@ def test_codec_parameters_tell_lines_apart(tmp_path):
 def test_numbers_are_written_as_a_reader_would():
     assert [bound_number(bound) for bound in (0.1, 0.03, 1e-4, 1.0, 25.0)] == ["1e-1", "3e-2", "1e-4", "1", "25"]
     assert [plain_number(number) for number in (0.01, 0.5, 12.0, 2e-4)] == ["0.01", "0.5", "12", "2e-4"]
+    assert [measured_number(number) for number in (0.000577, 54.23, 1113.0, 99999.0)] == [
+        "0.000577",
+        "54.2",
+        "1110",
+        "100000",
+    ]
     assert [binary_size(size) for size in (64, 65536, 3 * 2**20, 2**31)] == ["64 B", "64 KiB", "3 MiB", "2 GiB"]
 
 
@@ -84,3 +90,22 @@ def test_axes_have_a_few_ticks_whatever_they_span(low, high):
     assert 3 <= len(ticks) <= 9
     assert all(low <= tick <= high for tick in ticks)
     assert ticks == sorted(ticks)
+
+
+def test_transforms_tell_lines_apart(tmp_path):
+    cases = [codec_case(tensor(0, "k"), transforms=chain) for chain in (None, "center=block")]
+    folder = make_run(tmp_path / "run", map(finished, cases))
+    labels = line_labels(folder.manifest(), folder.results())
+    assert sorted(labels.values()) == ["center=block", "untransformed"]
+
+
+def test_a_profile_is_one_line_whatever_it_sets(tmp_path):
+    cases = [
+        codec_case(tensor(layer, "k"), mode, 0.1 * (1 + layer), transforms=chain, profile="p.yaml 0a1b2c3d")
+        for layer, (mode, chain) in enumerate([("fixed", None), ("outlier", "center=block")])
+    ]
+    folder = make_run(tmp_path / "run", map(finished, cases))
+    labels = line_labels(folder.manifest(), folder.results())
+    assert set(labels.values()) == {"profile p.yaml 0a1b2c3d"}
+    [setting] = settings(folder.manifest(), folder.results())
+    assert (str(setting), setting.bound, setting.tensors) == ("profile p.yaml 0a1b2c3d", None, 2)

@@ -1,0 +1,63 @@
+"""Owns comparing two sides as a whole: refuse what is unlike, match, judge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kvbench.errors import UsageError
+from kvbench.report.comparison.machines import differing, unfinished, unlike
+from kvbench.report.comparison.metrics import changed_rows
+from kvbench.report.comparison.pairing import Matched, match
+from kvbench.report.comparison.rows import Row, with_verdicts
+from kvbench.report.comparison.sides import Side
+from kvbench.report.comparison.times import spread_between, time_rows
+from kvbench.verdict.judge import DEFAULT_MARGIN
+from kvbench.verdict.spread import Spread
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that there is to say about side B against side A; times in the rows are seconds a call."""
+
+    a: Side
+    b: Side
+    margin: float
+    rows: Sequence[Row]
+    notes: Sequence[str]  # what differs between the runs besides the rows
+    spreads: dict[str, Spread | None]  # by device: what runs of the same code differ by
+
+
+def compare(a: Side, b: Side, *, margin: float = DEFAULT_MARGIN, allow_unlike: bool = False) -> Comparison:
+    """Compare every case of both sides.
+
+    Raises UsageError where the sides have no case in common, where cases cannot be told apart, or where the runs were
+    made on unlike hardware or with another schema and `allow_unlike` does not say that this is wanted.
+    """
+    a.require_results()
+    b.require_results()
+    apart = unlike(a, b)
+    if apart and not allow_unlike:
+        raise UsageError(f"these runs are unlike: {'; '.join(apart)}; --allow-unlike compares them all the same")
+    matched = match(a, b)
+    _require_common(matched)
+    devices = {one.case.device for one in matched}
+    rows = with_verdicts(_in_order(matched, [*time_rows(matched, a, b), *changed_rows(matched)]), margin)
+    notes = [*(f"unlike: {phrase}" for phrase in apart), *unfinished(a, b), *differing(a, b)]
+    return Comparison(
+        a, b, margin, rows, notes, {device: spread_between(matched, a, b, device) for device in sorted(devices)}
+    )
+
+
+def _in_order(matched: Sequence[Matched], rows: Sequence[Row]) -> list[Row]:
+    place = {id(one): number for number, one in enumerate(matched)}
+    return sorted(rows, key=lambda row: place[id(row.matched)])
+
+
+def _require_common(matched: Sequence[Matched]) -> None:
+    if not any(one.a is not None and one.b is not None for one in matched):
+        alone = next(one for one in matched)
+        raise UsageError(
+            f"no case of A is a case of B; the first of A is {alone.case.label}; "
+            "to compare two codecs or modes, choose them: --a codec=cuszp --b codec=raw"
+        )

@@ -1,0 +1,93 @@
+"""Tests of `kvbench compare`, from the typed line to the table, the files and the exit code."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+from fake_comparison import folder, results
+
+from kvbench.cli.app import run
+from kvbench.cli.compare import EXIT_GATE
+
+
+@pytest.fixture(autouse=True)
+def _two_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    slow = results(2, {"encode_call": 1.2})
+    slow[0].metrics["compressed_bytes"] = 1001
+    folder(tmp_path / "a", results(1))
+    folder(tmp_path / "b", slow[:-1], {"packages": {"numpy": "2.5.0"}})
+
+
+def test_the_table_says_it_all(capsys):
+    assert run(["compare", "a", "b"]) == 0
+    printed = capsys.readouterr()
+    assert "slower" in printed.out
+    assert "compressed_bytes" in printed.out
+    assert "only in A: raw" in printed.out
+    assert "margin 5 %: 4 slower" in printed.out
+    assert "1 changed, 1 missing" in printed.out
+    assert "package numpy: 2.4.6 in A, 2.5.0 in B" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["slower:5%"], EXIT_GATE),
+        (["changed"], EXIT_GATE),
+        (["faster,missing"], EXIT_GATE),
+        (["slower:30%", "faster", "added"], 0),
+    ],
+)
+def test_the_gate(words, code, capsys):
+    assert run(["compare", "a", "b", "--fail-on", *words]) == code
+    assert ("kvbench: gate: " in capsys.readouterr().err) == (code != 0)
+
+
+def test_files(tmp_path, capsys):
+    for name in ("x.json", "x.csv"):
+        assert run(["compare", "a", "b", "--output", name]) == 0
+        assert f"table: {name}" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "x.json").read_text(), parse_constant=lambda word: pytest.fail(word))
+    assert {row["verdict"] for row in rows} >= {"slower", "changed", "missing"}
+    with (tmp_path / "x.csv").open(newline="") as file:
+        read = list(csv.DictReader(file))
+    assert [row["verdict"] for row in read] == [row["verdict"] for row in rows]
+    assert list(read[0]) == list(rows[0])
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["a", "nowhere"], "no run at nowhere"),
+        (["a", "b", "--margin", "none"], "--margin none: give a number of per cent"),
+        (["a", "b", "--fail-on", "worse"], "--fail-on worse: use slower"),
+        (["a", "b", "--output", "x.txt"], "--output x.txt: a comparison is one table"),
+        (["a", "b", "--a", "codec"], "--a codec: give axis=value"),
+    ],
+)
+def test_bad_lines_are_one_line(words, problem, capsys):
+    assert run(["compare", *words]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert problem in line
+
+
+def test_unlike_runs_want_to_be_told(tmp_path, capsys):
+    folder(tmp_path / "c", results(3), {"cpu": "Another CPU"})
+    assert run(["compare", "a", "c"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "--allow-unlike" in line
+    assert run(["compare", "a", "c", "--allow-unlike"]) == 0
+    assert "unlike: cpu" in capsys.readouterr().err
+
+
+def test_more_runs_and_two_codecs(tmp_path, capsys):
+    folder(tmp_path / "a2", results(5))
+    folder(tmp_path / "b2", results(6, {"encode_call": 1.2}))
+    assert run(["compare", "a", "b", "--more-a", "a2", "--more-b", "b2", "--fail-on", "slower"]) == EXIT_GATE
+    capsys.readouterr()
+    assert run(["compare", "a", "a2", "--a", "codec=cuszp", "--b", "codec=raw"]) == 0
+    assert "cuszp | raw" in capsys.readouterr().out
