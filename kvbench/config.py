@@ -28,10 +28,12 @@ from kvbench.errors import UsageError
 from kvbench.geometry import MOST_ELEMENTS, DType, parse_dtype, parse_geometry
 from kvbench.yaml_file import YamlFile, read_yaml
 
-Command = Literal["baseline", "compress", "sweep"]
+Command = Literal["baseline", "compress", "quality", "sweep"]
 Mode = Literal["fixed", "plain", "outlier"]
 Layout = Literal["thd", "htd", "hdt"]
 Device = Literal["auto", "cpu", "cuda"]
+MOST_BLOCKS = 1 << 20
+MOST_BLOCK_BYTES = 1 << 30
 T = TypeVar("T")
 
 
@@ -102,7 +104,8 @@ class CodecChoice(BaseModel):
         return hash((self.name, repr(sorted(self.params.items()))))
 
 
-def _codec_choice(value: object) -> object:
+def codec_choice(value: object) -> object:
+    """A name, or a mapping with parameters beside the name, as the fields of a CodecChoice."""
     if isinstance(value, str):
         return {"name": value}
     if isinstance(value, dict) and "params" not in value and "name" in value:
@@ -123,7 +126,7 @@ CODEC_JSON_SCHEMA = {
 }
 SIZE_JSON_SCHEMA: JsonDict = {"exclusiveMinimum": 0, "maximum": MOST_ELEMENTS}
 OneOrMany = Annotated[tuple[T, ...], _OneOrMany()]
-Codecs = OneOrMany[Annotated[CodecChoice, BeforeValidator(_codec_choice), WithJsonSchema(CODEC_JSON_SCHEMA)]]
+Codecs = OneOrMany[Annotated[CodecChoice, BeforeValidator(codec_choice), WithJsonSchema(CODEC_JSON_SCHEMA)]]
 Whole = Annotated[int, BeforeValidator(_not_bool)]
 NamedPath = Annotated[Path, BeforeValidator(_named_path)]
 Real = Annotated[float, BeforeValidator(_not_bool)]
@@ -146,6 +149,13 @@ class Experiment(BaseModel):
         default=(), description="element types the codec sees; empty keeps the source's own"
     )
     layout: OneOrMany[Layout] = ("thd",)
+    transform: OneOrMany[str] = Field(
+        default=("none",),
+        description="chains of transforms between tensor and codec, such as `center,hadamard`; `none` for no transform",
+    )
+    profile: NamedPath | None = Field(
+        default=None, description="YAML file that gives each layer's K and V its codec, transforms and bound"
+    )
     source: OneOrMany[str] = Field(
         default=(), description="named tensor sources; empty picks `kv` when a size is given, else `sample`"
     )
@@ -160,13 +170,38 @@ class Experiment(BaseModel):
     threads: Whole = Field(default=0, ge=0, le=1024, description="CPU threads; 0 means all")
     iterations: Whole | None = Field(default=None, gt=0, description="samples a phase; None stops by precision or time")
     time_limit: Real = Field(default=0.15, gt=0, allow_inf_nan=False, description="seconds a phase without iterations")
+    precision: Real = Field(
+        default=0.02, gt=0, lt=1, description="half-width of the median's interval, of it, that ends a phase early"
+    )
+    blocks: OneOrMany[Annotated[Whole, Field(gt=0, le=MOST_BLOCKS)]] = Field(
+        default=(), description="baseline: numbers of scattered blocks; empty: 32 to 2048 if no size is asked"
+    )
+    block_bytes: OneOrMany[Annotated[Whole, Field(gt=0, le=MOST_BLOCK_BYTES)]] = Field(
+        default=(), description="baseline: bytes of a scattered block; empty: 32768"
+    )
+    numa_node: Whole | None = Field(default=None, ge=0, description="baseline: NUMA node of the host memory")
     link_gbps: Real | None = Field(default=None, gt=0, allow_inf_nan=False, description="link speed, GB/s (1e9 bytes)")
     baseline: NamedPath | None = Field(
         default=None, description="run folder of `kvbench baseline` whose link speed to use"
     )
+    model: str | None = Field(default=None, description="quality: folder or hub name of a decoder-only model")
+    gguf: str | None = Field(default=None, description="quality: the file in `model` that holds the weights")
+    revision: str | None = Field(default=None, description="quality: branch, tag or commit of a hub model")
+    text: OneOrMany[str] = Field(
+        default=(), description="quality: names or files; empty takes the two registered scoring texts"
+    )
+    prefix_tokens: Whole = Field(default=1024, gt=0, description="quality: tokens whose cache is replaced")
+    score_tokens: Whole = Field(default=512, gt=0, description="quality: tokens after them that are scored")
+    greedy_tokens: Whole = Field(default=64, ge=0, description="quality: tokens the model writes; 0 leaves it out")
+    keep_first: OneOrMany[Annotated[Whole, Field(ge=0)]] = Field(
+        default=(0,), description="tokens at the front kept as they are, counted in the ratio"
+    )
+    ab: bool = Field(default=False, description="time the two codecs in turn, in pairs, and judge the second")
     seed: Whole = Field(default=0, ge=0, lt=2**63)  # a 64-bit column holds it
 
-    @field_validator("codec", "mode", "bound_kind", "error_bound", "bound_policy", "layout", mode="after")
+    @field_validator(
+        "codec", "mode", "bound_kind", "error_bound", "bound_policy", "layout", "transform", "keep_first", mode="after"
+    )
     @classmethod
     def _axis_not_empty(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         if not values:
@@ -177,19 +212,41 @@ class Experiment(BaseModel):
     def _nothing_ignored(self) -> Self:
         if self.link_gbps is not None and self.baseline is not None:
             raise ValueError("link_gbps and baseline both give a link speed; keep one")
-        if self.command == "baseline":
-            for name in sorted(type(self).model_fields.keys() - BASELINE_FIELDS):
-                if getattr(self, name) != type(self).model_fields[name].default:
-                    raise ValueError(f"`kvbench baseline` does not use {name}; remove it")
+        for name in sorted(type(self).model_fields.keys() - fields_of(self.command)):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"`kvbench {self.command}` does not use {name}; remove it")
+        for name in PROFILE_CHOOSES if self.profile is not None else ():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"the profile {self.profile} chooses {name}; remove {name}, or the profile")
+        if self.ab and len(self.codec) != 2:
+            named = ", ".join(choice.name for choice in self.codec)
+            raise ValueError(f"ab compares two codecs, not {len(self.codec)} ({named}); give --codec two names")
         return self
 
 
+COPY_FIELDS = {"blocks", "block_bytes", "numa_node"}
 # A baseline measures copies: codecs, bounds and tensor contents mean nothing to it.
 BASELINE_FIELDS = (
     {"command", "seed", "device", "device_id", "threads"}
     | {"dtype", "tensor_size", "geometry"}
-    | {"iterations", "time_limit"}
+    | COPY_FIELDS
+    | {"iterations", "time_limit", "precision"}
 )
+# Quality has a model and texts in place of tensors, and no link.
+MODEL_FIELDS = {"model", "gguf", "revision", "text", "prefix_tokens", "score_tokens", "greedy_tokens"}
+TENSOR_FIELDS = {"source", "input", "tensor", "source_layout", "layers", "tensor_size", "geometry"}
+LINK_FIELDS = {"link_gbps", "baseline"}
+AB_FIELDS = {"ab"}
+PROFILE_CHOOSES = ("codec", "mode", "error_bound", "bound_kind", "bound_policy", "transform", "keep_first", "ab")
+
+
+def fields_of(command: Command) -> set[str]:
+    """The fields of Experiment that a command uses."""
+    every = set(Experiment.model_fields) - COPY_FIELDS
+    if command == "baseline":
+        return set(BASELINE_FIELDS)
+    unused = TENSOR_FIELDS | LINK_FIELDS | AB_FIELDS if command == "quality" else MODEL_FIELDS
+    return every - unused
 
 
 def build_experiment(
@@ -210,7 +267,9 @@ def build_experiment(
     if asked != command:
         raise UsageError(f"{config}: command is {asked!r}; run it with `kvbench {asked} --config {config}`")
     given = {name: value for name, value in fields.items() if value is not None}
-    merged = {**(defaults or {}), **read.values, **given, "command": command}
+    chosen = PROFILE_CHOOSES if "profile" in {**read.values, **given} else ()
+    usual = {name: value for name, value in (defaults or {}).items() if name not in chosen}
+    merged = {**usual, **read.values, **given, "command": command}
     for name, rival in (("link_gbps", "baseline"), ("baseline", "link_gbps")):
         if name in given and rival not in given:
             merged.pop(rival, None)

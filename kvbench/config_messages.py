@@ -19,15 +19,18 @@ def one_line(
 
     `models` are those of top-level keys and of keys further in; an unknown key is answered with the known ones.
     """
-    first = error.errors()[0]
+    # A key that is missing may be there under a wrong name, which says more.
+    first = min(error.errors(), key=lambda one: one["type"] == "missing")
+    if first["type"] == "missing":
+        return f"{read.place(*first['loc'])}: {'.'.join(str(part) for part in first['loc'])} is missing; add it"
     field = str(first["loc"][0]) if first["loc"] else ""
     if field in given or field not in read.values:
         place = f"--{field.replace('_', '-')}: " if field else ""
     else:
-        place = f"{read.place(field)}: {'.'.join(str(part) for part in first['loc'])}: "
+        place = f"{read.place(*first['loc'])}: {'.'.join(str(part) for part in first['loc'])}: "
     if first["type"] == "extra_forbidden":
         model = models[0] if len(first["loc"]) == 1 else models[1]
-        return f"{read.place(field)}: {_unknown_key(first['loc'], model)}"
+        return f"{read.place(*first['loc'])}: {_unknown_key(first['loc'], model)}"
     return place + _problem(first["type"], first["input"], first.get("ctx", {}), first["msg"])
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from time import perf_counter
 
 from kvbench import report
-from kvbench.bench import baseline, compress
+from kvbench.bench import ab, baseline, compress, quality
 from kvbench.bench.context import Bench, BenchContext, Preparation
 from kvbench.bench.outcome import Outcome
 from kvbench.config import Experiment, recorded_experiment
 from kvbench.errors import CaseFailed, CaseSkipped, KvbenchError
+from kvbench.measure.nvtx import marked
 from kvbench.measure.sampling import StopRule
 from kvbench.record.closing import close_run, resumable
 from kvbench.record.gpu import cuda_facts
@@ -29,6 +30,7 @@ from kvbench.record.table import write_tables
 BENCHES: dict[str, Bench] = {
     "baseline": baseline,
     "compress": compress,
+    "quality": quality,
     "sweep": compress,
 }
 ERROR_LOG = "errors.log"
@@ -54,7 +56,11 @@ def prepare(experiment: Experiment) -> Preparation:
 
     Raises UsageError or UnavailableError where the experiment cannot be run here.
     """
-    return BENCHES[experiment.command].prepare(experiment, cuda_facts(experiment.device_id))
+    return _bench_of(experiment).prepare(experiment, cuda_facts(experiment.device_id))
+
+
+def _bench_of(experiment: Experiment) -> Bench:
+    return ab if experiment.ab else BENCHES[experiment.command]
 
 
 def create(experiment: Experiment, preparation: Preparation, *, path: Path | None, argv: Sequence[str]) -> RunFolder:
@@ -108,7 +114,7 @@ def _measure(
     manifest = folder.manifest()
     manifest.status, manifest.ended_at = "running", None
     try:
-        loop = _Loop(BENCHES[experiment.command], _context(experiment, manifest), folder, on_progress)
+        loop = _Loop(_bench_of(experiment), _context(experiment, manifest), folder, on_progress)
         manifest.notes += loop.resume_notes()
         folder.write_manifest(manifest)
         loop.run(preparation)
@@ -135,7 +141,11 @@ def _draw(folder: RunFolder, manifest: RunManifest) -> None:
 
 
 def _context(experiment: Experiment, manifest: RunManifest) -> BenchContext:
-    rule = StopRule(iterations=experiment.iterations, time_limit_s=experiment.time_limit)
+    rule = StopRule(
+        iterations=experiment.iterations,
+        time_limit_s=experiment.time_limit,
+        relative_half_width=experiment.precision,
+    )
     return BenchContext(rule=rule, link=manifest.link, device_id=experiment.device_id)
 
 
@@ -166,26 +176,31 @@ class _Loop:
                 outcome = Outcome(status="skipped", reason_code=skipped.reason_code, reason=skipped.reason)
                 self._folder.append(_result(skipped.case, outcome, utc_now(), 0.0))
         waiting = [case for case in plan.cases if self._earlier.get(case.id) not in DONE]
-        done = total - len(waiting)
+        left = {case.id for case in waiting}
         for case in waiting:
-            self._tell(Progress(done, total, case, None))
-            result = self._run_case(case)
-            self._folder.append(result)
-            done += 1
-            self._tell(Progress(done, total, case, result))
+            if case.id not in left:
+                continue  # it was measured beside an earlier one
+            self._tell(Progress(total - len(left), total, case, None))
+            for result in self._run_case(case):
+                self._folder.append(result)
+                left.discard(result.case_id)
+                self._tell(Progress(total - len(left), total, result.case, result))
 
     def _tell(self, progress: Progress) -> None:
         if self._on_progress is not None:
             self._on_progress(progress)
 
-    def _run_case(self, case: Case) -> CaseResult:
+    def _run_case(self, case: Case) -> list[CaseResult]:
+        """The result of the case, and of those that were measured beside it."""
         started_at, start_s = utc_now(), perf_counter()
 
-        def result(outcome: Outcome) -> CaseResult:
-            return _result(case, outcome, started_at, perf_counter() - start_s)
+        def result(outcome: Outcome) -> list[CaseResult]:
+            elapsed_s = perf_counter() - start_s
+            return [_result(one, of, started_at, elapsed_s) for one, of in [(case, outcome), *outcome.beside]]
 
         try:
-            return result(self._bench.run(case, self._context))
+            with marked(f"{case.id} {case.label}"):
+                return result(self._bench.run(case, self._context))
         except CaseSkipped as skip:
             return result(Outcome(status="skipped", reason_code=skip.reason_code, reason=skip.reason))
         except CaseFailed as failure:

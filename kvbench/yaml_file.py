@@ -1,7 +1,8 @@
-"""Owns reading a YAML mapping with the line of every key, so that a message can say where."""
+"""Owns reading a YAML mapping with the line of every key and item, so that a message can say where."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,23 @@ import yaml
 
 from kvbench.errors import UsageError
 
+_DEPTH = 3
+
 
 @dataclass(frozen=True)
 class YamlFile:
-    """The top-level keys of one file, their values and their lines, counted from 1."""
+    """One file: its top-level keys and their values, and the line of everything in it, counted from 1."""
 
     path: Path | None = None
     values: dict[str, Any] = field(default_factory=dict)
-    lines: dict[str, int] = field(default_factory=dict)
+    lines: dict[tuple[str | int, ...], int] = field(default_factory=dict)  # by keys and item numbers from the top
 
-    def place(self, key: str) -> str:
-        """Where a key stands: `file.yaml line 7`."""
-        return f"{self.path} line {self.lines[key]}" if key in self.lines else f"{self.path or 'option'}"
+    def place(self, *keys: str | int) -> str:
+        """Where a key or item stands, or what it is in where it has no line of its own: `file.yaml line 7`."""
+        for depth in range(len(keys), 0, -1):
+            if keys[:depth] in self.lines:
+                return f"{self.path} line {self.lines[keys[:depth]]}"
+        return f"{self.path or 'option'}"
 
 
 def read_yaml(path: Path) -> YamlFile:
@@ -43,8 +49,21 @@ def read_yaml(path: Path) -> YamlFile:
     if not isinstance(node, yaml.MappingNode) or not isinstance(values, dict):
         raise UsageError(f"config {path} holds no mapping; write one `field: value` a line")
     _check_keys(node, path)
-    lines = {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
-    return YamlFile(path, {str(key): value for key, value in values.items()}, lines)
+    return YamlFile(path, {str(key): value for key, value in values.items()}, dict(_lines(node, ())))
+
+
+def _lines(node: yaml.Node, place: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], int]]:
+    """The line of every key of a mapping and item of a list, three levels deep: as deep as kvbench's files go."""
+    if len(place) == _DEPTH:
+        return
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield (*place, str(key.value)), key.start_mark.line + 1
+            yield from _lines(value, (*place, str(key.value)))
+    elif isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            yield (*place, number), item.start_mark.line + 1
+            yield from _lines(item, (*place, number))
 
 
 def _check_keys(top: yaml.MappingNode, path: Path) -> None:

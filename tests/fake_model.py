@@ -24,6 +24,9 @@ class FakeCache:
         kept.keys = torch.cat([kept.keys, keys], dim=2)
         kept.values = values if kept.values is None else torch.cat([kept.values, values], dim=2)
 
+    def update(self, keys: torch.Tensor, values: torch.Tensor, layer_idx: int) -> None:
+        self.add(layer_idx, keys, values)
+
     def tokens(self) -> int:
         return int(self.layers[0].keys.shape[2]) if self.layers else 0
 
@@ -54,6 +57,10 @@ class FakeModel(torch.nn.Module):
         self.layers = torch.nn.ModuleList(blocks)
 
     @property
+    def dtype(self) -> torch.dtype:
+        return torch.float32
+
+    @property
     def base_model(self) -> FakeModel:
         return self
 
@@ -69,7 +76,14 @@ def fake_config() -> SimpleNamespace:
         model_type="fake",
         num_hidden_layers=LAYERS,
         num_attention_heads=4,
+        num_key_value_heads=HEADS,
+        head_dim=HEAD_DIM,
         max_position_embeddings=2000,
         dtype=None,
         rope_parameters={"rope_theta": 123.0, "rope_type": "default"},
     )
+
+
+def bytes_tokenizer(text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
+    """A token a byte."""
+    return {"input_ids": list(text.encode())}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> FakeBench:
     return made
 
 
-EXPERIMENT = build_experiment("sweep", {"seed": 5, "iterations": 7, "time_limit": 0.5})
+EXPERIMENT = build_experiment("sweep", {"seed": 5, "iterations": 7, "time_limit": 0.5, "precision": 0.01})
 
 
 def start(path: Path, on_progress: runner.OnProgress | None = None) -> RunManifest:
@@ -115,8 +116,23 @@ def test_the_rule_and_the_link_reach_the_cases(bench: FakeBench, tmp_path: Path)
     start(tmp_path / "run")
     shared = bench.contexts[0]
     assert all(context is shared for context in bench.contexts)
-    assert (shared.rule.iterations, shared.rule.time_limit_s) == (7, 0.5)
+    assert (shared.rule.iterations, shared.rule.time_limit_s, shared.rule.relative_half_width) == (7, 0.5, 0.01)
     assert shared.link == LINK
+
+
+def test_every_case_has_a_range_that_a_profiler_shows(
+    bench: FakeBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranges: list[str] = []
+
+    @contextmanager
+    def recorded(text: str) -> Iterator[None]:
+        ranges.append(text)
+        yield
+
+    monkeypatch.setattr(runner, "marked", recorded)
+    start(tmp_path / "run")
+    assert ranges == [f"{case(elements).id} {case(elements).label}" for elements in (1, 2, 3)]
 
 
 def test_the_manifest_is_there_before_the_first_case(bench: FakeBench, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from kvbench import __version__
 from kvbench.errors import UnavailableError, UsageError
 from kvbench.geometry import DTYPE_BYTES, DType, KVGeometry
 from kvbench.models import forward, load
+from kvbench.models.texts import read_file
 from kvbench.record.files import replacing
 from kvbench.record.schema import SCHEMA_VERSION
 from kvbench.tensors.file_formats import SCHEMA_KEY
@@ -57,7 +58,7 @@ def capture(request: CaptureRequest) -> Captured:
     KvbenchError with one line each.
     """
     _check_output(request.output)
-    text = _read_text(request.text)
+    text = read_file(request.text)
     device = _device(request.device)
     place = load.locate(request.model, request.gguf, request.revision)
     config = load.load_config(place)
@@ -92,15 +93,6 @@ def _check_output(output: Path) -> None:
         raise UsageError(f"--output {output}: the folder {output.parent} does not exist; make it first")
     if not os.access(output.absolute().parent, os.W_OK):
         raise UsageError(f"--output {output}: the folder {output.parent} is not writable; choose another")
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"--text {path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"--text {path} is not UTF-8 text; give a plain text file") from None
 
 
 def _device(asked: Literal["auto", "cpu", "cuda"]) -> torch.device:

@@ -32,17 +32,23 @@ def prefill(model: Any, token_ids: Sequence[int], device: torch.device) -> Prefi
     The perplexity tells a reader whether the weights were loaded as they should be.
     """
     cache = new_cache()
-    # The keyword was renamed in transformers 5; older and newer models must both work.
-    keyword = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
     ids = torch.tensor(token_ids, device=device)
     loss = torch.zeros((), dtype=torch.float64)
     for start in range(0, len(ids), CHUNK_TOKENS):
         chunk = ids[start : start + CHUNK_TOKENS]
-        logits = model(input_ids=chunk[None], use_cache=True, **{keyword: cache}).logits[0]
+        logits = run_chunk(model, chunk, cache)
         following = ids[start + 1 : start + 1 + len(chunk)]
         losses = torch.nn.functional.cross_entropy(logits[: len(following)].float(), following, reduction="sum")
         loss += losses.double().cpu()
     return Prefill(cache, float(torch.exp(loss / max(len(ids) - 1, 1))))
+
+
+def run_chunk(model: Any, ids: torch.Tensor, cache: Any) -> torch.Tensor:
+    """Logits [n, vocabulary] after each of the tokens `ids` [n], which follow what `cache` holds; it grows by them."""
+    # The keyword was renamed in transformers 5; older and newer models must both work.
+    keyword = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+    logits: torch.Tensor = model(input_ids=ids[None], use_cache=True, **{keyword: cache}).logits[0]
+    return logits
 
 
 def kv_of_layer(prefilled: Prefill, layer: int, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:

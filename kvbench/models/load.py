@@ -108,7 +108,7 @@ def _transformers() -> Any:
     try:
         return importlib.import_module("transformers")
     except ImportError as error:
-        raise UnavailableError(f"capture needs the package transformers ({error}); {INSTALL}") from None
+        raise UnavailableError(f"a model needs the package transformers ({error}); {INSTALL}") from None
 
 
 @contextmanager

@@ -9,23 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_model import saved
 
 from kvbench.models.capture import CaptureRequest, capture
 
 transformers = pytest.importorskip("transformers", reason="the extra `capture` is not installed")
-tokenizers = pytest.importorskip("tokenizers", reason="the extra `capture` is not installed")
 
-SIZES = {
-    "vocab_size": 64,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 256,
-    "pad_token_id": None,
-}
 TEXT = " ".join(f"w{index * 7 % 61}" for index in range(150))
 
 
@@ -35,21 +24,6 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     transformers.utils.logging.disable_progress_bar()
     yield
     transformers.utils.logging.enable_progress_bar()
-
-
-def saved(folder: Path, kind: str) -> Path:
-    torch.manual_seed(0)
-    config_type, model_type = {
-        "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM),
-        "qwen3": (transformers.Qwen3Config, transformers.Qwen3ForCausalLM),
-    }[kind]
-    model = model_type(config_type(**SIZES)).half()
-    model.save_pretrained(folder)
-    words = {f"w{index}": index for index in range(63)} | {"?": 63}
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="?"))
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="?").save_pretrained(folder)
-    return folder
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen3"])
