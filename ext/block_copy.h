@@ -33,6 +33,8 @@ int copy_by_kernel(void* const* destinations, const void* const* sources, uint64
 // One asynchronous copy a block, enqueued by a loop on the host.
 // destinations, sources, sizes: host, `count` entries each, read during the call alone; null only with count = 0.
 // Blocks: host or device memory. Pageable host memory makes the call wait, as for any asynchronous copy.
+// After an error the copies before the one that failed may have been enqueued: wait for the stream before their memory
+// is freed.
 int copy_one_by_one(void* const* destinations, const void* const* sources, const size_t* sizes, uint64_t count,
                     void* cuda_stream);
 

@@ -1,6 +1,7 @@
 // Bindings of block_copy.h, pointers and streams as integers.
 #include "block_copy_bindings.h"
 
+#include <stdexcept>
 #include <string>
 
 #include "block_copy.h"

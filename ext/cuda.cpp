@@ -2,9 +2,12 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
+#include <cstdint>
+#include <initializer_list>
 #include <limits>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "block_copy_bindings.h"
 #include "cuszp/cuszp_cuda.h"

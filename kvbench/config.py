@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
@@ -12,20 +11,26 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
     ValidationError,
     WithJsonSchema,
     field_validator,
     model_validator,
 )
 from pydantic.config import JsonDict
-from pydantic_core import CoreSchema, core_schema
 
 from kvbench.bound import BoundKind, BoundPolicy
 from kvbench.config_messages import one_line
+from kvbench.config_values import (
+    OneOrManySchema,
+    as_dtype,
+    known_geometry,
+    named_path,
+    not_bool,
+    usable_bound,
+    usable_size,
+)
 from kvbench.errors import UsageError
-from kvbench.geometry import MOST_ELEMENTS, DType, parse_dtype, parse_geometry
+from kvbench.geometry import MOST_ELEMENTS, DType
 from kvbench.yaml_file import YamlFile, read_yaml
 
 Command = Literal["baseline", "compress", "quality", "sweep"]
@@ -35,61 +40,6 @@ Device = Literal["auto", "cpu", "cuda"]
 MOST_BLOCKS = 1 << 20
 MOST_BLOCK_BYTES = 1 << 30
 T = TypeVar("T")
-
-
-class _OneOrMany:
-    """One value stands for a list of one, in options, in YAML and in the JSON schema; repeated values count once."""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        several = core_schema.no_info_after_validator_function(_distinct, handler(source))
-        return core_schema.no_info_before_validator_function(_listed, several)
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        many = handler(schema)
-        return {"anyOf": [many["items"], many]}
-
-
-def _listed(value: object) -> object:
-    return value if value is None or isinstance(value, (list, tuple)) else (value,)
-
-
-def _distinct(values: tuple[T, ...]) -> tuple[T, ...]:
-    return tuple(dict.fromkeys(values))
-
-
-def _not_bool(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError(f"{value} is not a number")  # noqa: TRY004  pydantic reports ValueError only
-    return value
-
-
-def _usable_bound(value: float) -> float:
-    if not math.isfinite(value) or value <= 0:
-        raise ValueError(f"error bound {value:g} is not a finite number above 0; try 1e-2")
-    return value
-
-
-def _usable_size(value: int) -> int:
-    if value <= 0:
-        raise ValueError(f"tensor size {value} is not above 0; give a number of elements such as 1048576")
-    if value > MOST_ELEMENTS:
-        raise ValueError(f"tensor size {value} is above {MOST_ELEMENTS} elements; give a smaller one such as 1048576")
-    return value
-
-
-def _known_geometry(text: str) -> str:
-    parse_geometry(text)
-    return text
-
-
-def _dtype(value: object) -> object:
-    return parse_dtype(value) if isinstance(value, str) else value
-
-
-def _named_path(value: object) -> object:
-    if value == "":
-        raise ValueError("an empty text is no path; give one, or leave it out")
-    return value
 
 
 class CodecChoice(BaseModel):
@@ -125,13 +75,13 @@ CODEC_JSON_SCHEMA = {
     ]
 }
 SIZE_JSON_SCHEMA: JsonDict = {"exclusiveMinimum": 0, "maximum": MOST_ELEMENTS}
-OneOrMany = Annotated[tuple[T, ...], _OneOrMany()]
+OneOrMany = Annotated[tuple[T, ...], OneOrManySchema()]
 Codecs = OneOrMany[Annotated[CodecChoice, BeforeValidator(codec_choice), WithJsonSchema(CODEC_JSON_SCHEMA)]]
-Whole = Annotated[int, BeforeValidator(_not_bool)]
-NamedPath = Annotated[Path, BeforeValidator(_named_path)]
-Real = Annotated[float, BeforeValidator(_not_bool)]
-ErrorBound = Annotated[Real, AfterValidator(_usable_bound), Field(json_schema_extra={"exclusiveMinimum": 0})]
-Elements = Annotated[Whole, AfterValidator(_usable_size), Field(json_schema_extra=SIZE_JSON_SCHEMA)]
+Whole = Annotated[int, BeforeValidator(not_bool)]
+NamedPath = Annotated[Path, BeforeValidator(named_path)]
+Real = Annotated[float, BeforeValidator(not_bool)]
+ErrorBound = Annotated[Real, AfterValidator(usable_bound), Field(json_schema_extra={"exclusiveMinimum": 0})]
+Elements = Annotated[Whole, AfterValidator(usable_size), Field(json_schema_extra=SIZE_JSON_SCHEMA)]
 
 
 class Experiment(BaseModel):
@@ -145,7 +95,7 @@ class Experiment(BaseModel):
     bound_kind: OneOrMany[BoundKind] = ("rel",)
     error_bound: OneOrMany[ErrorBound] = (1e-2,)
     bound_policy: OneOrMany[BoundPolicy] = ("strict",)
-    dtype: OneOrMany[Annotated[DType, BeforeValidator(_dtype)]] = Field(
+    dtype: OneOrMany[Annotated[DType, BeforeValidator(as_dtype)]] = Field(
         default=(), description="element types the codec sees; empty keeps the source's own"
     )
     layout: OneOrMany[Layout] = ("thd",)
@@ -164,7 +114,7 @@ class Experiment(BaseModel):
     source_layout: Layout | None = Field(default=None, description="how files store their tensors")
     layers: OneOrMany[Annotated[Whole, Field(ge=0)]] = Field(default=(), description="from 0; empty takes all")
     tensor_size: OneOrMany[Elements] = Field(default=(), description="in elements")
-    geometry: OneOrMany[Annotated[str, AfterValidator(_known_geometry)]] = ()
+    geometry: OneOrMany[Annotated[str, AfterValidator(known_geometry)]] = ()
     device: Device = "auto"
     device_id: Whole = Field(default=0, ge=0)
     threads: Whole = Field(default=0, ge=0, le=1024, description="CPU threads; 0 means all")

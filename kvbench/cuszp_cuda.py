@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from kvbench import _ext
+from kvbench.errors import UsageError
 
 if TYPE_CHECKING:
     from kvbench._ext import _cuda
@@ -28,9 +29,15 @@ _MODES, _KINDS, _POLICIES = _cuda.MODES, _cuda.BOUND_KINDS, _cuda.BOUND_POLICIES
 
 
 class Scratch:
-    """Workspace and answers of one stream of one device. Calls on it run one after the other; `lock` keeps them so."""
+    """Workspace and answers of one stream of one device. Calls on it run one after the other; `lock` keeps them so.
+
+    What only enqueues writes answers of its own, which nobody reads: it may run later, as a part of a captured graph,
+    while a call waits for its answers. It shares the workspace, so such a graph has to be replayed on this stream, or
+    when nothing else runs on it. Raises UsageError while the current stream is captured.
+    """
 
     def __init__(self, device_index: int, queue: int) -> None:
+        _require_no_capture()
         self.lock = Lock()
         self.queue = queue
         self._device = torch.device("cuda", device_index)
@@ -39,22 +46,28 @@ class Scratch:
         self._elements = -1  # the most that the workspace serves
         self._bound = torch.empty(1, dtype=torch.float32, device=self._device)
         self._answers = torch.zeros(_cuda.ANSWERS_BYTES, dtype=torch.uint8, pin_memory=True)
+        self._unread = torch.zeros(_cuda.ANSWERS_BYTES, dtype=torch.uint8, pin_memory=True)
         self.bound = self._bound.data_ptr()
         self.answers = self._answers.data_ptr()
 
     def workspace(self, n: int) -> tuple[int, int]:
-        """(address, bytes) of zeroed workspace for `n` elements."""
+        """(address, bytes) of zeroed workspace for `n` elements; `lock` is held.
+
+        Raises UsageError where it has to grow while the current stream is captured: a graph would zero it at each
+        replay, and not now.
+        """
         if n > self._elements:
             if self._workspace[1] < _cuda.workspace_bytes(n):
+                _require_no_capture()
                 self._workspaces.append(torch.empty(workspace_bytes(n), dtype=torch.uint8, device=self._device))
                 self._workspace = (self._workspaces[-1].data_ptr(), self._workspaces[-1].numel())
                 _cuda.workspace_init(*self._workspace, self.queue)
             self._elements = n
         return self._workspace
 
-    def answer(self, name: str) -> int:
-        """The address of one answer: range, stream_bytes or status."""
-        return self.answers + _cuda.ANSWER_AT[name]
+    def unread(self, name: str) -> int:
+        """The address for an answer that nobody reads: range, stream_bytes or status."""
+        return self._unread.data_ptr() + int(_cuda.ANSWER_AT[name])
 
 
 def measure_range(values: torch.Tensor) -> Range:
@@ -203,6 +216,14 @@ def _scratch(tensor: torch.Tensor) -> Scratch:
     return _scratches.get(key) or _scratches.setdefault(key, Scratch(*key))
 
 
+def _require_no_capture() -> None:
+    if torch.cuda.is_current_stream_capturing():
+        raise UsageError(
+            "cuszp cannot make its workspace while a CUDA graph is captured: "
+            "make one call of at least this length on the same stream before"
+        )
+
+
 def _require_ok(status: int) -> None:
     if status != _OK:
         raise CodecError(status, _cuda.status_text(status))
@@ -210,45 +231,48 @@ def _require_ok(status: int) -> None:
 
 def _launch_range(values: torch.Tensor, scratch: Scratch) -> None:
     n = values.numel()
-    _cuda.measure_range(
-        values.data_ptr(), _DTYPES[values.dtype], n, scratch.answer("range"), *scratch.workspace(n), scratch.queue
-    )
+    with scratch.lock:
+        _cuda.measure_range(
+            values.data_ptr(), _DTYPES[values.dtype], n, scratch.unread("range"), *scratch.workspace(n), scratch.queue
+        )
 
 
 def _launch_compress(
     values: torch.Tensor, error_bound: float, mode: str, stream: torch.Tensor, scratch: Scratch
 ) -> None:
     n = values.numel()
-    _cuda.compress(
-        values.data_ptr(),
-        _DTYPES[values.dtype],
-        n,
-        error_bound,
-        0,
-        _MODES[mode],
-        stream.data_ptr(),
-        stream.numel(),
-        scratch.answer("stream_bytes"),
-        scratch.answer("status"),
-        *scratch.workspace(n),
-        scratch.queue,
-    )
+    with scratch.lock:
+        _cuda.compress(
+            values.data_ptr(),
+            _DTYPES[values.dtype],
+            n,
+            error_bound,
+            0,
+            _MODES[mode],
+            stream.data_ptr(),
+            stream.numel(),
+            scratch.unread("stream_bytes"),
+            scratch.unread("status"),
+            *scratch.workspace(n),
+            scratch.queue,
+        )
 
 
 def _launch_decompress(
     stream: torch.Tensor, n: int, error_bound: float, mode: str, out: torch.Tensor, scratch: Scratch
 ) -> None:
-    _cuda.decompress(
-        stream.data_ptr(),
-        stream.numel(),
-        0,
-        n,
-        error_bound,
-        0,
-        _MODES[mode],
-        _DTYPES[out.dtype],
-        out.data_ptr(),
-        scratch.answer("status"),
-        *scratch.workspace(n),
-        scratch.queue,
-    )
+    with scratch.lock:
+        _cuda.decompress(
+            stream.data_ptr(),
+            stream.numel(),
+            0,
+            n,
+            error_bound,
+            0,
+            _MODES[mode],
+            _DTYPES[out.dtype],
+            out.data_ptr(),
+            scratch.unread("status"),
+            *scratch.workspace(n),
+            scratch.queue,
+        )

@@ -20,10 +20,11 @@ from kvbench.errors import CaseFailed, CaseSkipped, KvbenchError
 from kvbench.measure.nvtx import marked
 from kvbench.measure.sampling import StopRule
 from kvbench.record.closing import close_run, resumable
+from kvbench.record.folder import MANIFEST
 from kvbench.record.gpu import cuda_facts
 from kvbench.record.host import host_facts
 from kvbench.record.schema import Case, CaseResult, RunManifest
-from kvbench.record.store import MANIFEST, RunFolder, utc_now
+from kvbench.record.store import RunFolder, utc_now
 from kvbench.record.table import write_tables
 
 # A new measured command is one module with `prepare` and `run`, and one line here.
@@ -118,6 +119,7 @@ def _measure(
         manifest.notes += loop.resume_notes()
         folder.write_manifest(manifest)
         loop.run(preparation)
+        manifest.notes += [note for note in loop.device_notes() if note not in manifest.notes]
         close_run(folder, manifest, "finished")
     except Exception:
         with suppress(KvbenchError):
@@ -168,13 +170,17 @@ class _Loop:
         again = f"; {failed} failed ones are tried again" if failed else ""
         return [f"resumed {utc_now()}: {done} cases were done{again}"]
 
+    def device_notes(self) -> list[str]:
+        """What the cases so far let one say of the device."""
+        return self._context.notes()
+
     def run(self, preparation: Preparation) -> None:
         plan = preparation.plan
         total = len(plan.cases) + len(plan.skipped)
         for skipped in plan.skipped:
             if self._earlier.get(skipped.case.id) != "skipped":
                 outcome = Outcome(status="skipped", reason_code=skipped.reason_code, reason=skipped.reason)
-                self._folder.append(_result(skipped.case, outcome, utc_now(), 0.0))
+                self._folder.append(outcome.result(skipped.case, utc_now(), 0.0))
         waiting = [case for case in plan.cases if self._earlier.get(case.id) not in DONE]
         left = {case.id for case in waiting}
         for case in waiting:
@@ -196,7 +202,7 @@ class _Loop:
 
         def result(outcome: Outcome) -> list[CaseResult]:
             elapsed_s = perf_counter() - start_s
-            return [_result(one, of, started_at, elapsed_s) for one, of in [(case, outcome), *outcome.beside]]
+            return [of.result(one, started_at, elapsed_s) for one, of in [(case, outcome), *outcome.beside]]
 
         try:
             with marked(f"{case.id} {case.label}"):
@@ -222,22 +228,6 @@ def _log(folder: RunFolder, what: str, error: Exception) -> None:
     # The reason is in the record; a log that cannot be written must not end the run.
     with suppress(OSError), (folder.path / ERROR_LOG).open("a", encoding="utf-8") as log:
         log.write(text)
-
-
-def _result(case: Case, outcome: Outcome, started_at: str, elapsed_s: float) -> CaseResult:
-    return CaseResult(
-        case_id=case.id,
-        case=case,
-        status=outcome.status,
-        reason_code=outcome.reason_code,
-        reason=outcome.reason,
-        flags=outcome.flags,
-        metrics=outcome.metrics,
-        phases=outcome.phases,
-        histogram=outcome.histogram,
-        started_at=started_at,
-        elapsed_s=elapsed_s,
-    )
 
 
 def _reason_code(error: Exception) -> str:

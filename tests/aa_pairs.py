@@ -1,8 +1,9 @@
 """Owns the A/A check of `kvbench compare` and `--ab`: runs of the same code, of which few may be told apart.
 
-python tests/aa_pairs.py FOLDER [PAIRS] makes, in a new FOLDER, that many pairs of short runs (20), each run a process
-of its own, and as many A/B runs of a codec against itself. It prints every pair's verdicts and ends with 1 where more
-than 3 in 20 of either kind have a verdict other than same or unclear in any row. Takes about ten minutes for 20.
+python tests/aa_pairs.py FOLDER [PAIRS] makes, in a new FOLDER, that many pairs of sides (20) of three short runs each,
+in turn, every run a process of its own, and as many A/B runs of a codec against itself. It prints every pair's verdicts
+and ends with 1 where more than 3 in 20 of either kind have a verdict other than same or unclear in any row. Takes about
+half an hour for 20.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from kvbench.cli.app import run
 kvbench.report.draw = lambda folder: []
 sys.exit(run(sys.argv[1:]))
 """
+RUNS = 3  # a side
 MOST_WRONG = 3 / 20
 HARMLESS = {"same", "unclear"}
 
@@ -48,11 +50,11 @@ def main(target: Path, pairs: int) -> int:
     target.mkdir(parents=True)
     config = target / "itself.yaml"
     config.write_text(ITSELF)
-    wrong = {"two runs": 0, "--ab": 0}
+    wrong = {"six runs": 0, "--ab": 0}
     for number in range(1, pairs + 1):
-        a, b = (make_run(target / f"{number:02}{side}", *SWEEP) for side in "ab")
-        found = compare(Side("A", [a]), Side("B", [b]), allow_unlike=False)
-        wrong["two runs"] += told(f"{number:02} two runs:", Counter(row.verdict for row in found.rows))
+        runs = [make_run(target / f"{number:02}{side}{repeat}", *SWEEP) for repeat in range(RUNS) for side in "ab"]
+        found = compare(Side("A", runs[::2]), Side("B", runs[1::2]), allow_unlike=False)
+        wrong["six runs"] += told(f"{number:02} six runs:", Counter(row.verdict for row in found.rows))
         in_turn = make_run(target / f"{number:02}ab", "sweep", "--config", str(config), "--ab")
         wrong["--ab"] += told(f"{number:02} --ab:    ", Counter(row.verdict for row in paired_rows(in_turn.results)))
     for kind, count in wrong.items():

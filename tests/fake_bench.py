@@ -31,6 +31,9 @@ class SteadyClock:
             call()
         return 0.0 if getattr(call, "__name__", "") == "_nothing" else CALL_S * calls
 
+    def take_flags(self) -> list[str]:
+        return []
+
 
 def steady_clocks(device: str, device_id: int) -> Clocks:
     return Clocks(work=SteadyClock(), call=SteadyClock())

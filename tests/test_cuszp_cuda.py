@@ -250,3 +250,79 @@ def test_a_call_waits_once(kind: str, policy: str, monkeypatch: pytest.MonkeyPat
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert encoded.flags == ()
+
+
+def test_workspace_is_not_made_during_a_capture() -> None:
+    from kvbench import cuszp_cuda
+
+    small, large = values_of(1000, torch.float32).cuda(), values_of(3_000_000, torch.float32).cuda()
+    stream = torch.zeros(cuszp.max_compressed_bytes(3_000_000), dtype=torch.uint8, device="cuda")
+    side, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    torch.cuda.synchronize()
+    with torch.cuda.stream(side):
+        cuszp_cuda.compress(small, 1e-2, "plain", stream)
+        with torch.cuda.graph(graph, stream=side):
+            cuszp_cuda.compress_launch(small, 1e-2, "plain", stream)()
+            with pytest.raises(UsageError, match="while a CUDA graph is captured"):
+                cuszp_cuda.compress_launch(large, 1e-2, "plain", stream)()
+        graph.replay()
+        # What was refused was not taken for done.
+        length = cuszp_cuda.compress(large, 1e-2, "plain", stream)
+        side.synchronize()
+    assert torch.equal(stream[:length].cpu(), cuszp.compress(large.cpu(), 1e-2))
+
+
+def test_a_graph_does_not_write_what_a_call_reads() -> None:
+    from kvbench import cuszp_cuda
+
+    values = values_of(1000, torch.float32).cuda()
+    stream = torch.zeros(cuszp.max_compressed_bytes(1000), dtype=torch.uint8, device="cuda")
+    scratch = cuszp_cuda._scratch(values)
+    length = cuszp_cuda.compress(values, 1e-2, "plain", stream)
+    read = ctypes.c_uint64.from_address(scratch.answers + _ext.cuda().ANSWER_AT["stream_bytes"])
+    assert read.value == length
+    read.value = 0
+    cuszp_cuda.compress_launch(values, 1e-2, "plain", stream)()
+    torch.cuda.synchronize()
+    assert read.value == 0
+    assert ctypes.c_uint64.from_address(scratch.unread("stream_bytes")).value == length
+
+
+@pytest.mark.parametrize("home", ["device", "host"])
+def test_a_batch_goes_through_page_tables_and_back(home: str) -> None:
+    cuda, count, n, page_bytes, bound = _ext.cuda(), 3, 4096, 256, 1e-2
+    values = values_of(count * n, torch.float32).cuda().view(count, n)
+    values[2, 5] = torch.nan  # breaks the limit that the last block alone has, so it is stored raw
+    limit = torch.full((1,), bound, device="cuda")
+    limits = [0, 0, limit.data_ptr()]
+    back = torch.zeros_like(values)
+    pages_each = values[0].nbytes // page_bytes
+    where = {"pin_memory": True} if home == "host" else {"device": "cuda"}
+    pool = torch.zeros((count * pages_each, page_bytes), dtype=torch.uint8, **where)
+    order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(0))
+    pages = (pool.data_ptr() + order * page_bytes).view(count, pages_each).cuda()
+
+    def items(tensors: torch.Tensor) -> torch.Tensor:
+        parts = zip(tensors, pages, limits, strict=True)
+        rows = [[t.data_ptr(), n, p.data_ptr(), pages_each * page_bytes, 0, most] for t, p, most in parts]
+        table = torch.tensor(rows, dtype=torch.int64, device="cuda")
+        assert table[0].nbytes == cuda.BATCH_ITEM_BYTES
+        return table
+
+    into, out = items(values), items(back)
+    results = torch.zeros((count, cuda.BATCH_RESULT_BYTES), dtype=torch.uint8, device="cuda")
+    statuses = torch.full((count,), -1, dtype=torch.int32, device="cuda")
+    dtype, mode, queue = cuda.DTYPES["float32"], cuda.MODES["plain"], torch.cuda.current_stream().cuda_stream
+    given = (count, dtype, bound, mode, page_bytes)
+    cuda.compress_batch(into.data_ptr(), *given, cuda.PAGES_HOMES[home], results.data_ptr(), 0, queue)
+    cuda.decompress_batch(out.data_ptr(), results.data_ptr(), *given, statuses.data_ptr(), 0, queue)
+    torch.cuda.synchronize()
+    assert statuses.tolist() == [0] * count
+    stored = results.cpu().numpy().view(np.dtype([("bytes", "<u8"), ("status", "<u4"), ("raw", "<u4")]))[:, 0]
+    assert stored["status"].tolist() == [0] * count
+    assert stored["raw"].tolist() == [0, 0, 1]
+    assert (stored["bytes"][:2] < values[0].nbytes).all()
+    assert torch.equal(back[2].view(torch.int32), values[2].view(torch.int32))
+    for block in range(2):
+        alone = cuszp.decompress(cuszp.compress(values[block].cpu(), bound), n, bound)
+        assert torch.equal(back[block].cpu(), alone)

@@ -17,11 +17,11 @@ from kvbench.config import Experiment
 from kvbench.errors import CaseFailed, UsageError
 from kvbench.measure import numa
 from kvbench.measure.clock import Clock
+from kvbench.measure.cuda_time import LAUNCH_BOUND
 from kvbench.measure.host_memory import HostMemory
 from kvbench.record.gpu import CudaFacts
-from kvbench.record.schema import Case
+from kvbench.record.schema import GB, Case
 
-GB = 1e9
 TENSORS_HELD = 4  # of a case's size, in host memory: random content, up to two buffers, and what came back
 
 
@@ -77,7 +77,8 @@ def run(case: Case, context: BenchContext) -> Outcome:
         if case.device == "cuda":
             _time(case, context, outcome, copies, f"{case.direction}_wall", clocks.call)
     _mark_transfer(case, context, outcome)
-    if any("unresolved" in phase.flags for phase in outcome.phases.values()):
+    # As for codecs, an unresolved phase has no median and costs nothing else; a copy without any time is nothing.
+    if all("unresolved" in phase.flags for phase in outcome.phases.values()):
         outcome.status, outcome.reason_code = "invalid", "unresolved"
         outcome.reason = f"copies of {case.raw_bytes} bytes are too short for the clock, even many at a time"
     return outcome
@@ -134,7 +135,8 @@ def _mark_transfer(case: Case, context: BenchContext, outcome: Outcome) -> None:
     if case.peer_id is not None and not torch.cuda.can_device_access_peer(context.device_id, case.peer_id):
         outcome.flags.append("staged")  # through host memory
     if case.direction == "both":
-        median_s = outcome.phases["both"].median_s
+        both = outcome.phases["both"]
+        median_s = None if LAUNCH_BOUND in both.flags else both.median_s
         outcome.metrics["each_way_gbps"] = case.raw_bytes / median_s / GB if median_s else None
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from kvbench.config import Experiment
 from kvbench.errors import UsageError
 from kvbench.record.fit import fits, points
-from kvbench.record.schema import CaseResult, Link
+from kvbench.record.schema import GB, CaseResult, Link
 from kvbench.record.store import RunFolder
+from kvbench.verdict.block_bootstrap import FEWEST_SAMPLES
 
-GB = 1e9
 ASSUMED_LINK_GBPS = 25.0  # about what PCIe 4.0 x16 gives a pinned copy
 
 
@@ -104,8 +104,8 @@ def _measured(results: list[CaseResult], run: str, asked: str) -> Link:
     out_points, in_points = points(results, "d2h"), points(results, "h2d")
     if not out_points or not in_points:
         raise UsageError(
-            f"--baseline {asked}: that run measured no pinned copies to and from a GPU; "
-            "run `kvbench baseline` on a machine with one, or give --link-gbps"
+            f"--baseline {asked}: that run has no pinned copies to and from a GPU whose times count; "
+            f"run `kvbench baseline` on a machine with one, {FEWEST_SAMPLES} samples or more, or give --link-gbps"
         )
     by_direction = {fit.direction: fit for fit in fits(results)}
     out, back = by_direction.get("d2h"), by_direction.get("h2d")

@@ -14,7 +14,7 @@ from kvbench.bench.outcome import Outcome
 from kvbench.config import Experiment
 from kvbench.measure import unseen_work
 from kvbench.measure.clock import Clock, Clocks, device_clocks
-from kvbench.measure.device_copy import device_copy_gbps
+from kvbench.measure.device_copy import copy_gbps, copy_note, device_copy
 from kvbench.measure.interleaved import Trial, sample_pairs
 from kvbench.measure.nvtx import marked
 from kvbench.measure.sampling import StopRule, sample
@@ -66,14 +66,15 @@ class BenchContext:
     device_id: int = 0
     clocks_of: Callable[[str, int], Clocks] = device_clocks
     kept: dict[str, Any] = field(default_factory=dict, init=False)
-    watch_of: Callable[[str, int], Watch | None] = device_watch
+    watch_of: Callable[[str, int], Watch | str | None] = device_watch
     _view: KVView | None = field(default=None, init=False)
     _view_key: str = field(default="", init=False)
     _loaded: torch.Tensor | None = field(default=None, init=False)  # on the host, for the other dtypes of a GPU run
     _loaded_key: str = field(default="", init=False)
     _stream: Stream | None = field(default=None, init=False)
     _clock_logs: dict[str, ClockLog | None] = field(default_factory=dict, init=False)
-    _copy_gbps: dict[str, float | None] = field(default_factory=dict, init=False)
+    _unwatched: dict[str, str] = field(default_factory=dict, init=False)  # why there is no log
+    _copies: dict[str, PhaseSamples | None] = field(default_factory=dict, init=False)
 
     def view(self, case: Case) -> KVView:
         """The case's tensor as its codec sees it, on the case's device. Valid until the next call."""
@@ -125,9 +126,16 @@ class BenchContext:
         """Bandwidth of the GPU's own copies, measured at the first call of a run; None on the CPU."""
         if case.device != "cuda":
             return None
-        if case.device not in self._copy_gbps:
-            self._copy_gbps[case.device] = device_copy_gbps(self.clocks(case), self.device_id)
-        return self._copy_gbps[case.device]
+        if case.device not in self._copies:
+            log = self._clock_log(case)
+            self._copies[case.device] = device_copy(self.clocks(case), self.device_id, log)
+        return copy_gbps(self._copies[case.device])
+
+    def notes(self) -> list[str]:
+        """Lines about the device that hold for the run as a whole, as far as it has gone."""
+        copies = [copy_note(timed) for timed in self._copies.values() if timed is not None]
+        clocks = [log.note() for log in self._clock_logs.values() if log is not None]
+        return [*copies, *clocks, *(f"clock not watched: {why}" for why in self._unwatched.values())]
 
     def sample(
         self,
@@ -175,12 +183,17 @@ class BenchContext:
 
     def _note_unseen(self, case: Case, call: Callable[[], object], timed: PhaseSamples) -> None:
         unseen_s = self.clocks(case).unseen_s
-        if unseen_s is not None and unseen_work.matters(unseen_s(call), timed.median_s):
+        if unseen_s is None:
+            return
+        looks = (unseen_s(call, timed.calls_per_sample) for _ in range(unseen_work.LOOKS))
+        if all(unseen_work.matters(seconds, timed.median_s) for seconds in looks):
             timed.flags.append("unseen_work")
             timed.median_s, timed.ci_low_s, timed.ci_high_s = None, None, None
 
     def _clock_log(self, case: Case) -> ClockLog | None:
         if case.device not in self._clock_logs:
             watch = self.watch_of(case.device, self.device_id)
-            self._clock_logs[case.device] = None if watch is None else ClockLog(watch)
+            if isinstance(watch, str):
+                self._unwatched[case.device] = watch
+            self._clock_logs[case.device] = None if watch is None or isinstance(watch, str) else ClockLog(watch)
         return self._clock_logs[case.device]

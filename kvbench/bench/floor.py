@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kvbench.record.schema import PhaseSamples
+from kvbench.measure.cuda_time import LAUNCH_BOUND
+from kvbench.record.schema import GB, PhaseSamples
 
 
 def metrics(
@@ -13,13 +14,14 @@ def metrics(
     """`device_copy_gbps` (GB/s, read and write counted) and both `*_floor_share`, of 1; None where one is not known.
 
     share = ((raw_bytes + stream_bytes) / device copy bandwidth) / median of the kernel: encoding must read the tensor
-    and write the stream, decoding the other way round, and no kernel moves bytes faster than the card's own copy.
+    and write the stream, decoding the other way round, and no kernel moves bytes faster than the card's own copy. None
+    where the host held the kernel up (`launch_bound`): its time is then not the kernel's.
     """
     found: dict[str, float | int | None] = {"device_copy_gbps": device_copy_gbps}
     for way in ("encode", "decode"):
         kernel = phases.get(f"{way}_kernel")
         share = None
-        if device_copy_gbps and kernel is not None and kernel.median_s:
-            share = (raw_bytes + stream_bytes) / (device_copy_gbps * 1e9) / kernel.median_s
+        if device_copy_gbps and kernel is not None and kernel.median_s and LAUNCH_BOUND not in kernel.flags:
+            share = (raw_bytes + stream_bytes) / (device_copy_gbps * GB) / kernel.median_s
         found[f"{way}_floor_share"] = share
     return found

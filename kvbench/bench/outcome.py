@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from kvbench.record.schema import Case, CaseStatus, Histogram, PhaseSamples
+from kvbench.record.schema import Case, CaseResult, CaseStatus, Histogram, PhaseSamples
 
 
 @dataclass
@@ -19,3 +19,19 @@ class Outcome:
     reason_code: str | None = None
     reason: str | None = None
     beside: list[tuple[Case, Outcome]] = field(default_factory=list)  # further cases that were measured in the same go
+
+    def result(self, case: Case, started_at: str, elapsed_s: float) -> CaseResult:
+        """What the record keeps of this case; `beside` has results of its own."""
+        return CaseResult(
+            case_id=case.id,
+            case=case,
+            status=self.status,
+            reason_code=self.reason_code,
+            reason=self.reason,
+            flags=self.flags,
+            metrics=self.metrics,
+            phases=self.phases,
+            histogram=self.histogram,
+            started_at=started_at,
+            elapsed_s=elapsed_s,
+        )

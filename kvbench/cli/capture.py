@@ -7,37 +7,39 @@ from typing import Annotated, Literal
 
 import typer
 
+from kvbench.cli.model_options import Gguf, ModelOption, Revision
 from kvbench.errors import UsageError
 from kvbench.geometry import parse_dtype
 
+TextFile = Annotated[Path, typer.Option("--text", metavar="FILE", help="UTF-8 text the model reads.")]
+Tokens = Annotated[str, typer.Option("--tokens", metavar="N", help="How many of its tokens.")]
+Output = Annotated[Path, typer.Option("--output", metavar="FILE", help="A new .safetensors file.")]
+Layers = Annotated[
+    list[str] | None, typer.Option("--layers", metavar="N...", help="Layers to write, from 0 [default: all]")
+]
+CacheDtype = Annotated[
+    str | None,
+    typer.Option("--dtype", metavar="TYPE", help="Element type of the cache [default: the model's own, else bfloat16]"),
+]
+PreRope = Annotated[bool, typer.Option("--pre-rope", help="Write the keys before rotary rotation as well.")]
+ModelDevice = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where the model runs.")]
+Note = Annotated[
+    str | None, typer.Option("--note", metavar="TEXT", help="Kept in the header: source and licence of the text.")
+]
+
 
 def capture(
-    model: Annotated[str, typer.Option("--model", metavar="DIR|NAME", help="A model's folder, or its hub name.")],
-    text: Annotated[Path, typer.Option("--text", metavar="FILE", help="UTF-8 text the model reads.")],
-    tokens: Annotated[str, typer.Option("--tokens", metavar="N", help="How many of its tokens.")],
-    output: Annotated[Path, typer.Option("--output", metavar="FILE", help="A new .safetensors file.")],
-    gguf: Annotated[
-        str | None, typer.Option("--gguf", metavar="FILE", help="GGUF file in --model that holds the weights.")
-    ] = None,
-    revision: Annotated[
-        str | None, typer.Option("--revision", metavar="R", help="Branch, tag or commit of a hub model.")
-    ] = None,
-    layers: Annotated[
-        list[str] | None, typer.Option("--layers", metavar="N...", help="Layers to write, from 0 [default: all]")
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(
-            "--dtype", metavar="TYPE", help="Element type of the cache [default: the model's own, else bfloat16]"
-        ),
-    ] = None,
-    pre_rope: Annotated[
-        bool, typer.Option("--pre-rope", help="Write the keys before rotary rotation as well.")
-    ] = False,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where the model runs.")] = "auto",
-    note: Annotated[
-        str | None, typer.Option("--note", metavar="TEXT", help="Kept in the header: source and licence of the text.")
-    ] = None,
+    model: Annotated[str, ModelOption],
+    text: TextFile,
+    tokens: Tokens,
+    output: Output,
+    gguf: Gguf = None,
+    revision: Revision = None,
+    layers: Layers = None,
+    dtype: CacheDtype = None,
+    pre_rope: PreRope = False,
+    device: ModelDevice = "auto",
+    note: Note = None,
 ) -> None:
     """Run a Hugging Face model over a text and write its K and V, as files that --input takes.
 

@@ -20,8 +20,10 @@ MORE = "Further runs of the same code as {}; three and more a side show what run
 CHOOSE = "Only the cases of {} with this value, such as codec=cuszp; its axis is then compared across."
 FAIL_ON = (
     "Exit with code 4 where a row is slower, faster, unclear, changed, missing or added; slower:10% judges by "
-    "a margin of its own. Several values, or commas between them."
+    "a margin of its own. Several values, or commas between them. slower, faster and unclear also fail where B lacks "
+    "what A could time."
 )
+INCOMPLETE = "With --fail-on: let cases pass that failed or are missing in RUN_B, and a RUN_B that did not finish."
 
 
 def compare(
@@ -38,17 +40,19 @@ def compare(
     allow_unlike: Annotated[
         bool, typer.Option("--allow-unlike", help="Compare runs of unlike hardware or schema all the same.")
     ] = False,
+    allow_incomplete: Annotated[bool, typer.Option("--allow-incomplete", help=INCOMPLETE)] = False,
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="Write every row to this .json or .csv file too.")
     ] = None,
 ) -> None:
     """Say of every time of RUN_B whether it is faster, slower, same or unclear against RUN_A, and what else changed.
 
-    One run a side can be judged only where both measured codec raw too: its rows show what two runs of the same code
-    differ by. Runs for a gate: three or more a side, alternating, with --iterations 30. Exit code 4: --fail-on applies.
+    With one run a side every time is unclear, as nothing shows what two runs of the same code differ by; ratios and
+    what changed are shown. Runs for a gate: three or more a side, alternating, with --iterations 30. Exit code 4:
+    --fail-on applies.
     """
     from kvbench.report.comparison.compare import compare as compare_sides
-    from kvbench.report.comparison.gate import offending, parse_conditions, parse_margin
+    from kvbench.report.comparison.gate import lost_in_b, offending, parse_conditions, parse_margin, require_repeats
     from kvbench.report.comparison.sides import Run, Side, parse_chosen
 
     conditions = parse_conditions(fail_on or [])
@@ -56,9 +60,10 @@ def compare(
         _check_output(output)
     side_a = Side("A", [Run.read(path) for path in (run_a, *(more_a or []))], parse_chosen("--a", a or []))
     side_b = Side("B", [Run.read(path) for path in (run_b, *(more_b or []))], parse_chosen("--b", b or []))
+    require_repeats(conditions, side_a, side_b)
     found = compare_sides(side_a, side_b, margin=parse_margin("--margin", margin), allow_unlike=allow_unlike)
     _tell(found, output)
-    _gate(offending(found.rows, conditions))
+    _gate(offending(found.rows, conditions), [] if allow_incomplete else lost_in_b(found, conditions))
 
 
 def _check_output(output: Path) -> None:
@@ -84,8 +89,10 @@ def _tell(found: Comparison, output: Path | None) -> None:
         show(f"table: {output}")
 
 
-def _gate(met: list[tuple[Condition, int]]) -> None:
+def _gate(met: list[tuple[Condition, int]], lost: list[str]) -> None:
     for condition, count in met:
         typer.echo(f"kvbench: gate: {count} rows are {condition}", err=True)
-    if met:
+    for phrase in lost:
+        typer.echo(f"kvbench: gate: {phrase}; --allow-incomplete lets that pass", err=True)
+    if met or lost:
         raise typer.Exit(EXIT_GATE)

@@ -16,7 +16,9 @@ from kvbench.report.comparison.pairing import Matched
 from kvbench.report.comparison.pairs import paired_rows
 from kvbench.report.comparison.rows import Row
 from kvbench.report.comparison.sides import Side
+from kvbench.report.comparison.spreads import Kind
 from kvbench.verdict.judge import DEFAULT_MARGIN
+from kvbench.verdict.spread import Spread
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -26,8 +28,9 @@ MOST_ROWS = 60
 MOST_REASONS = 8
 WORST_FIRST = ("slower", "faster", "unclear", "same")
 ALWAYS_SHOWN = ("codec", "kv")
+RATIO_OF_RUNS = "B/A: ratio of the median times; below 1, B is quicker; in brackets its 95 % interval"
+RATIO_OF_PAIRS = "B/A: median of the pairs' ratios; below 1, B is quicker; in brackets its 95 % interval"
 RULES = (
-    "B/A: ratio of the median times; below 1, B is quicker; in brackets its 95 % interval",
     "slower, faster: the interval lies wholly beyond the margin and the tests, corrected for all rows, reject chance",
     "same: the interval lies wholly within the margin; unclear: neither can be said",
 )
@@ -39,7 +42,7 @@ def parts_to_show(found: Comparison) -> list[RenderableType]:
     changes = [row for row in found.rows if row.verdict == "changed"]
     parts: list[RenderableType] = [_side(found.a), _side(found.b)]
     if times:
-        parts += ["", time_table(_shown(times)), *_left_out(times), "", *RULES]
+        parts += ["", time_table(_shown(times)), *_left_out(times), "", RATIO_OF_RUNS, *RULES]
     if changes:
         parts += ["", _change_table(changes[:MOST_ROWS]), *_left_out(changes)]
     return [*parts, "", *_lone(found.rows), *_reasons(found.rows), *_spread_lines(found), _verdict_line(found)]
@@ -133,20 +136,23 @@ def _reasons(rows: Sequence[Row]) -> list[str]:
 
 
 def _spread_lines(found: Comparison) -> list[str]:
-    lines = []
-    for device, spread in found.spreads.items():
-        if spread is None:
-            lines.append(
-                f"{device}: these runs do not tell what two runs of the same code differ by: give more runs of each "
-                "side with --more-a and --more-b, or measure codec raw in both"
-            )
-        else:
-            percent = 100 * math.expm1(math.sqrt(spread.variance))
-            lines.append(
-                f"{device}: a run differs from the next of the same code by {percent:.2g} % (standard deviation, "
-                f"{spread.freedom:g} degrees of freedom); the intervals allow for it"
-            )
-    return lines
+    """One line for each codec of a device, on the phase in which its runs differ most."""
+    if not found.spreads.of_kinds:
+        return ["the intervals are of the seconds of these two runs, and say nothing of what another run would show"]
+    widest: dict[tuple[str, str], tuple[Kind, Spread]] = {}
+    for kind, spread in found.spreads.of_kinds.items():
+        known = widest.get(kind[:2])
+        if known is None or spread.variance > known[1].variance:
+            widest[kind[:2]] = kind, spread
+    return [
+        f"{device}, {codec}: runs of the same code differ by {_percent(spread):.2g} % in {kind.phase} "
+        f"(standard deviation, {spread.freedom:g} degrees of freedom), most of all phases; the intervals allow for it"
+        for (device, codec), (kind, spread) in sorted(widest.items())
+    ]
+
+
+def _percent(spread: Spread) -> float:
+    return 100 * math.expm1(math.sqrt(spread.variance))
 
 
 def _verdict_line(found: Comparison) -> str:
@@ -163,4 +169,4 @@ def pair_parts(results: Sequence[CaseResult]) -> list[RenderableType]:
     counts: Counter[str] = Counter(row.verdict for row in rows)
     words = ", ".join(f"{counts[word]} {word}" for word in WORST_FIRST if counts[word])
     title = f"B against A, timed in turn, by {100 * DEFAULT_MARGIN:g} %: {words}"
-    return ["", title, "", time_table(_shown(rows)), *_left_out(rows), "", *RULES, *_reasons(rows)]
+    return ["", title, "", time_table(_shown(rows)), *_left_out(rows), "", RATIO_OF_PAIRS, *RULES, *_reasons(rows)]

@@ -27,6 +27,10 @@ CLOCKS_LEGEND = (
     "us, GB/s: by the host's clock until the bytes are there; GPU: by the GPU's own, without launching and waiting"
 )
 BOTH_LEGEND = "both: a copy out and a copy in at once; GB/s of the two together, each way half of it"
+LATE_LEGEND = (
+    "launch_bound: the host issued the copies too late for the GPU's clock, so its us are those of launching and its "
+    "GB/s no speed of the link; each_way_gbps is left empty"
+)
 
 
 def copy_table(results: Sequence[CaseResult]) -> tuple[Table, list[str]]:
@@ -53,18 +57,21 @@ def copy_table(results: Sequence[CaseResult]) -> tuple[Table, list[str]]:
             " ".join(sorted(flags)),
         )
     both = any(one.case.direction == "both" for one in results)
-    notes = [*([CLOCKS_LEGEND] if on_gpu else []), *([BOTH_LEGEND] if both else [])]
+    late = any("launch_bound" in timed.flags for one in results for timed in one.phases.values())
+    legends = {CLOCKS_LEGEND: on_gpu, BOTH_LEGEND: both, LATE_LEGEND: late}
+    notes = [legend for legend, needed in legends.items() if needed]
     return table, [*notes, *map(fit_line, fits(results))]
 
 
 def fit_line(fit: LinkFit) -> str:
     """One line about a fit: the formula with its intervals, and how far the worst size is from it."""
+    left_out = f"; {fit.left_out} times that may decide nothing are left out" if fit.left_out else ""
     high = "" if fit.gbps_high is None else f" to {number(fit.gbps_high)}"
     return (
         f"fit of pinned copies, {DIRECTION_WORDS[fit.direction]}: time = {number(fit.latency_s * 1e6)} us + "
         f"bytes / {number(fit.gbps)} GB/s (95 %: {number(fit.latency_low_s * 1e6)} to "
         f"{number(fit.latency_high_s * 1e6)} us, {number(fit.gbps_low)}{high or ' or more'} GB/s); "
-        f"farthest of {fit.sizes} sizes: {100 * fit.worst_deviation:.0f} %"
+        f"farthest of {fit.sizes} sizes: {100 * fit.worst_deviation:.0f} %{left_out}"
     )
 
 

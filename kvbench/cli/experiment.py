@@ -96,7 +96,8 @@ def _new(command: Command, asked: Asked, defaults: dict[str, Any] | None) -> Exp
 def _resumed(command: Command, asked: Asked) -> Experiment:
     """The experiment of an earlier run. Raises UsageError where options typed beside --resume say something else."""
     from kvbench.config import Experiment, build_experiment, recorded_experiment
-    from kvbench.record.store import MANIFEST, RunFolder
+    from kvbench.record.folder import MANIFEST
+    from kvbench.record.store import RunFolder
 
     assert asked.resume is not None
     folder = RunFolder.open(asked.resume)
@@ -177,7 +178,7 @@ def _show_results(folder: RunFolder, table: Path | None) -> None:
     from kvbench.cli.speed_table import speed_table
     from kvbench.cli.tables import case_table
     from kvbench.report.answer import answer
-    from kvbench.report.notes import case_words, unwell
+    from kvbench.report.notes import case_words, flag_notes, unwell
 
     results, manifest = folder.results(), folder.manifest()
     if manifest.command == "baseline":
@@ -195,6 +196,7 @@ def _show_results(folder: RunFolder, table: Path | None) -> None:
         if speeds is not None:
             show("", speeds, "", *notes)
         show(*pair_parts(results))
+    show(*flag_notes(results))
     told = [case_words(result) for result in unwell(results)]
     show(*told[:MOST_REASONS])
     if len(told) > MOST_REASONS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +18,16 @@ def _many(*flags: str, metavar: str, help: str) -> Any:  # noqa: A002  typer's o
 
 def _one(*flags: str, metavar: str, help: str) -> Any:  # noqa: A002
     return Annotated[str | None, typer.Option(*flags, metavar=metavar, help=help)]
+
+
+def precision_option(default: float) -> Any:
+    """--precision of a command whose default this is."""
+    return _one(
+        "--precision",
+        metavar="X",
+        help="A phase without --iterations ends when the 95 % interval of its median is within this part of it, each "
+        f"way [default: {default}]",
+    )
 
 
 # By field name of Experiment.
@@ -92,12 +102,7 @@ FIELD_OPTIONS: dict[str, Any] = {
     "time_limit": _one(
         "--time-limit", metavar="SECONDS", help="Seconds of sampling a phase without --iterations [default: 0.15]"
     ),
-    "precision": _one(
-        "--precision",
-        metavar="X",
-        help="A phase without --iterations ends when the 95 % interval of its median is within this part of it, each "
-        "way [default: 0.02]",
-    ),
+    "precision": precision_option(0.02),
     "blocks": _many(
         "--blocks",
         metavar="N",
@@ -158,21 +163,22 @@ class Asked:
 
 
 def experiment_options(
-    *, without: frozenset[str] = COPY_OPTIONS
+    *, without: frozenset[str] = COPY_OPTIONS, instead: Mapping[str, Any] | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command every option of an experiment but those named, collected into its first parameter, an Asked.
 
-    The command's further parameters stay options of its own.
+    The command's further parameters stay options of its own. `instead` has the options that are worded for this
+    command alone, by field.
     """
-    names = [name for name in FIELD_OPTIONS if name not in without]
+    options = {name: option for name, option in (FIELD_OPTIONS | dict(instead or {})).items() if name not in without}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-        shared = [_keyword(name, FIELD_OPTIONS[name], None) for name in names]
+        shared = [_keyword(name, option, None) for name, option in options.items()]
         shared += [_keyword(name, annotation, default) for name, (annotation, default) in RUN_OPTIONS.items()]
 
         def call(**values: Any) -> None:
-            fields = {name: values.pop(name) for name in names}
+            fields = {name: values.pop(name) for name in options}
             run = {name: values.pop(name) for name in RUN_OPTIONS}
             command(Asked(fields={name: value for name, value in fields.items() if value is not None}, **run), **values)
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kvbench.cli.model_options import Gguf, ModelOption, Revision
 from kvbench.cli.options import FIELD_OPTIONS, Asked, experiment_options
 
 # As in kvbench.config.fields_of: a model and texts stand in for tensors, and no link plays a part.
@@ -14,40 +15,39 @@ TAKEN = {"codec", "mode", "error_bound", "bound_kind", "bound_policy", "layout",
 TAKEN |= {"transform", "keep_first", "profile", "threads", "iterations", "time_limit", "precision", "seed"}
 
 
+Texts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--text",
+        metavar="NAME|FILE...",
+        help="Texts: moby-dick, python-execution-model, zlib-algorithm, address-1803, xz-faq, needle (a retrieval "
+        "task), or UTF-8 files [default: the first two]",
+    ),
+]
+PrefixTokens = Annotated[
+    str | None, typer.Option("--prefix-tokens", metavar="N", help="Tokens whose cache is replaced [default: 1024]")
+]
+ScoreTokens = Annotated[
+    str | None, typer.Option("--score-tokens", metavar="N", help="Tokens after them that are scored [default: 512]")
+]
+GreedyTokens = Annotated[
+    str | None,
+    typer.Option(
+        "--greedy-tokens", metavar="N", help="Tokens the model writes itself; 0 leaves them out [default: 64]"
+    ),
+]
+
+
 @experiment_options(without=frozenset(FIELD_OPTIONS) - TAKEN)
 def quality(
     asked: Asked,
-    model: Annotated[
-        str | None, typer.Option("--model", metavar="DIR|NAME", help="A model's folder, or its hub name.")
-    ] = None,
-    gguf: Annotated[
-        str | None, typer.Option("--gguf", metavar="FILE", help="GGUF file in --model that holds the weights.")
-    ] = None,
-    revision: Annotated[
-        str | None, typer.Option("--revision", metavar="R", help="Branch, tag or commit of a hub model.")
-    ] = None,
-    text: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--text",
-            metavar="NAME|FILE...",
-            help="Texts: moby-dick, python-execution-model, zlib-algorithm, address-1803, xz-faq, needle (a retrieval "
-            "task), or UTF-8 files [default: the first two]",
-        ),
-    ] = None,
-    prefix_tokens: Annotated[
-        str | None,
-        typer.Option("--prefix-tokens", metavar="N", help="Tokens whose cache is replaced [default: 1024]"),
-    ] = None,
-    score_tokens: Annotated[
-        str | None, typer.Option("--score-tokens", metavar="N", help="Tokens after them that are scored [default: 512]")
-    ] = None,
-    greedy_tokens: Annotated[
-        str | None,
-        typer.Option(
-            "--greedy-tokens", metavar="N", help="Tokens the model writes itself; 0 leaves them out [default: 64]"
-        ),
-    ] = None,
+    model: Annotated[str | None, ModelOption] = None,
+    gguf: Gguf = None,
+    revision: Revision = None,
+    text: Texts = None,
+    prefix_tokens: PrefixTokens = None,
+    score_tokens: ScoreTokens = None,
+    greedy_tokens: GreedyTokens = None,
 ) -> None:
     """Replace a prefix's KV cache by its decoded version and score what a model says next, beside ratio and speed.
 

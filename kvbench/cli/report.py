@@ -16,29 +16,29 @@ if TYPE_CHECKING:
     from kvbench.record.store import RunFolder
 
 
-def report(
-    run: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN [RUN...]", help="Run folders, or the names of some under results/."),
-    ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            metavar="PAGE.html",
-            help="Write the page there, its figures into PAGE-plots beside it, and leave the runs alone; "
-            "several runs need it.",
-        ),
-    ] = None,
-    publish: Annotated[
-        Path | None,
-        typer.Option(
-            "--publish",
-            metavar="FOLDER",
-            help="Write it all into this new folder instead, without host name, user and absolute paths.",
-        ),
-    ] = None,
-) -> None:
+Runs = Annotated[
+    list[Path], typer.Argument(metavar="RUN [RUN...]", help="Run folders, or the names of some under results/.")
+]
+Page = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        metavar="PAGE.html",
+        help="Write the page there, its figures into PAGE-plots beside it, and leave the runs alone; "
+        "several runs need it.",
+    ),
+]
+Published = Annotated[
+    Path | None,
+    typer.Option(
+        "--publish",
+        metavar="FOLDER",
+        help="Write it all into this new folder instead, without host name, user and absolute paths.",
+    ),
+]
+
+
+def report(run: Runs, output: Page = None, publish: Published = None) -> None:
     """Make summary.csv, summary.json, measurements.parquet, plots and report.html again.
 
     They come from manifest.json and cases.jsonl alone. Of several runs, or with --output, one page is made that lays
@@ -90,7 +90,7 @@ def _page(folders: Sequence[RunFolder], page: Path) -> tuple[str, list[Path]]:
 @contextmanager
 def _worded(folders: Sequence[RunFolder]) -> Iterator[None]:
     """Turn what absurd numbers do to arithmetic and figures into one line."""
-    from kvbench.record.store import JOURNAL
+    from kvbench.record.folder import JOURNAL
 
     try:
         with warnings.catch_warnings():

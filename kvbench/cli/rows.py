@@ -65,9 +65,15 @@ class Row:
         return max(quotients, default=None)
 
     @property
+    def exact(self) -> int:
+        """How many came back without any error, which has no PSNR."""
+        return sum(result.metrics.get("max_abs_error") == 0 for result in self.results)
+
+    @property
     def mean_psnr_db(self) -> float | None:
+        """The mean over those that are not exact; None where one of them has no PSNR, or all are exact."""
         known = [value for result in self.results if (value := result.metrics.get("psnr_db")) is not None]
-        return sum(known) / len(known) if known else None
+        return sum(known) / len(known) if known and len(known) + self.exact == len(self.results) else None
 
 
 def settings(result: CaseResult) -> dict[str, str | None]:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 MOST_ROWS = 100
 ALWAYS_SHOWN = ("elements", "mode", "dtype")
 WAYS = ("encode", "decode")
+KERNEL_LEGEND = (
+    "kernel us: the interval between back-to-back kernels in a graph; where kernels may start early, their launch and "
+    "prologue overlap with the kernel before, so one alone takes longer"
+)
 MEASURES = ("kernel us", "GB/s", "of floor", "library us", "call us")
 
 
@@ -36,7 +40,7 @@ def speed_table(results: Sequence[CaseResult]) -> tuple[Table | None, list[str]]
     for row in rows[:MOST_ROWS]:
         numbers = [cell for way in WAYS for cell in _cells(row.results[0], way)]
         table.add_row(*(row.settings.get(name) or "-" for name in shown), *numbers)
-    return table, [*_left_out(rows), *_yardstick(rows)]
+    return table, [*_left_out(rows), KERNEL_LEGEND, *_yardstick(rows)]
 
 
 def _kernel_on_gpu(result: CaseResult) -> bool:

@@ -87,22 +87,14 @@ def _rows_to_print(results: Sequence[CaseResult], marks: Mapping[str, bool]) -> 
             "a row with several tensors: ratio, bits and speeds of all together, PSNR their mean, error their worst; "
             "each alone is in summary.csv"
         )
-    noisy = sum(any("noisy" in timed.flags for timed in result.phases.values()) for result in results)
-    if noisy:
-        notes.append(f"{noisy} of {len(results)} cases have noisy times: an interval wider than 5 % of the median")
-    held = [result for result in results if any("throttled" in timed.flags for timed in result.phases.values())]
-    if held:
-        reasons = {word for result in held for timed in result.phases.values() for word in timed.throttle_reasons}
-        notes.append(
-            f"{len(held)} of {len(results)} cases ran while the GPU's clock was held down: {', '.join(sorted(reasons))}"
-        )
     return rows, notes
 
 
 def _remarks(row: Row) -> str:
     """What is not as usual about a row: its status, or a tensor that was not simply encoded."""
     flags = {flag for result in row.results for flag in result.flags}
-    words = [*sorted({result.status for result in row.results} - {"ok"}), *sorted(flags & ENCODED_OTHERWISE)]
+    left_out = [f"PSNR: {row.exact} exact left out"] if row.exact and row.mean_psnr_db is not None else []
+    words = [*sorted({result.status for result in row.results} - {"ok"}), *sorted(flags & ENCODED_OTHERWISE), *left_out]
     return ", ".join(words).replace("_", " ")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import torch
 
 from kvbench.measure.cuda_graph import graph_clock
-from kvbench.measure.cuda_time import RESOLUTION_S, timed_behind_spin
+from kvbench.measure.cuda_time import RESOLUTION_S, SPIN_CYCLES_LIMIT, SpinTimer
 from kvbench.measure.unseen_work import seconds_after
 
 if TYPE_CHECKING:
@@ -38,7 +38,13 @@ class Clock(Protocol):
         """A sample this long is not dominated by the clock; shorter calls are batched up to it."""
 
     def time_s(self, call: Callable[[], object], calls: int) -> float:
-        """Seconds that `calls` calls in a row took together, until their work was done."""
+        """Seconds that `calls` calls in a row took together, until their work was done.
+
+        A clock may make them all again where the first try cannot be used.
+        """
+
+    def take_flags(self) -> list[str]:
+        """What is to be told of the times given since the last call of this, as flags of a phase."""
 
 
 class HostClock:
@@ -78,30 +84,38 @@ class HostClock:
             wait()
         return (time.perf_counter_ns() - start_ns) * 1e-9
 
+    def take_flags(self) -> list[str]:
+        return []
+
 
 class CudaEventClock:
     """Time on the GPU between two events on `stream`, on which the calls put their work.
 
-    A spin kernel in front keeps the stream busy while the host launches the calls, so that launch cost stays out of
-    the figure as long as the calls do not wait for the device themselves.
+    A spin kernel in front keeps the stream busy while the host issues the calls, so that launch cost stays out of the
+    figure. Where it cannot, as calls wait for the device themselves, the times are flagged `launch_bound`.
     """
 
     name: Literal["cuda_event"] = "cuda_event"
     resolution_s = RESOLUTION_S
     minimum_sample_s = 2e-4
     _SPIN_CYCLES_PER_CALL = 20_000  # about 10 us, longer than a launch
-    _SPIN_CYCLES_LIMIT = 20_000_000
 
     def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+        self._timer = SpinTimer(stream)
+        self._call: Callable[[], object] | None = None
 
     def time_s(self, call: Callable[[], object], calls: int) -> float:
         def all_calls() -> None:
             for _ in repeat(None, calls):
                 call()
 
-        spin_cycles = min(calls * self._SPIN_CYCLES_PER_CALL, self._SPIN_CYCLES_LIMIT)
-        return timed_behind_spin(all_calls, self._stream, spin_cycles)
+        if call != self._call:
+            self._call = call
+            self._timer.forget()
+        return self._timer.time_s(all_calls, min(calls * self._SPIN_CYCLES_PER_CALL, SPIN_CYCLES_LIMIT))
+
+    def take_flags(self) -> list[str]:
+        return self._timer.take_flags()
 
 
 @dataclass(frozen=True)
@@ -111,7 +125,7 @@ class Clocks:
     work: Clock
     call: Clock
     graph_of: Callable[[Call], Clock | None] | None = None  # replays of a call; None where it cannot be captured
-    unseen_s: Callable[[Call], float] | None = None  # seconds of work that go on after a call's stream is done
+    unseen_s: Callable[[Call, int], float] | None = None  # of so many calls in a row, see `unseen_work.seconds_after`
 
     def kernel(self, call: Call) -> Clock:
         """The clock for a bare kernel launch: replays of a CUDA graph where `call` can be captured, else `work`.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from kvbench.measure.cuda_time import RESOLUTION_S, timed_behind_spin
+from kvbench.measure.cuda_time import RESOLUTION_S, SpinTimer
 
 if TYPE_CHECKING:
     from torch.cuda import CUDAGraph, Stream
@@ -34,6 +34,8 @@ class CudaGraphClock:
     """Time on the GPU of calls that were captured into one graph on `stream` and are replayed for every sample.
 
     The GPU starts the nodes of a graph by itself, so a kernel of a few microseconds is timed and not its launch. The
+    time of a call is the interval from one to the next: kernels that may start early (programmatic dependent launch)
+    overlap their launch and prologue with the end of the one before, which a lone kernel cannot. The
     calls themselves run once a batch size, during capture; they must neither wait for the device nor depend on how
     often they were made.
     """
@@ -45,14 +47,19 @@ class CudaGraphClock:
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
+        self._timer = SpinTimer(stream)
         self._captured: _Captured | None = None
 
     def time_s(self, call: Callable[[], object], calls: int) -> float:
         if self._captured is None or (self._captured.call, self._captured.calls) != (call, calls):
             self._captured = None  # its memory first
             self._captured = _Captured(call, calls, captured(call, calls, self._stream))
+            self._timer.forget()
             self._replay()  # the first launch of a graph also uploads it
-        return timed_behind_spin(self._replay, self._stream, self._SPIN_CYCLES)
+        return self._timer.time_s(self._replay, self._SPIN_CYCLES)
+
+    def take_flags(self) -> list[str]:
+        return self._timer.take_flags()
 
     def _replay(self) -> None:
         if self._captured is not None and self._captured.graph is not None:
@@ -77,7 +84,7 @@ def graph_clock(stream: Stream, call: Callable[[], object]) -> CudaGraphClock | 
 def captured(call: Callable[[], object], calls: int, stream: Stream) -> CUDAGraph | None:
     """`calls` calls in a row as a graph ready to replay; None where they put nothing on `stream`.
 
-    Raises what the call raises, or RuntimeError for work that cannot be captured.
+    Raises what the call raises, or RuntimeError for work that cannot be captured. Warnings of the call are passed on.
     """
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.stream(stream), warnings.catch_warnings(record=True) as said:
@@ -96,7 +103,13 @@ def captured(call: Callable[[], object], calls: int, stream: Stream) -> CUDAGrap
             _clear_error(stream)
             _free_generator(stream.device)
             raise
-    return None if any(_EMPTY_GRAPH in str(warning.message) for warning in said) else graph
+    empty = False
+    for warning in said:
+        if _EMPTY_GRAPH in str(warning.message):
+            empty = True
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return None if empty else graph
 
 
 def _free_generator(device: torch.device) -> None:

@@ -33,12 +33,16 @@ class HostMemory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pinned:
-            torch.cuda.synchronize()
-        for buffer in self._pinned:
-            _cudart().cudaHostUnregister(buffer.data_ptr())
-        self._pinned.clear()
-        self._buffers.clear()
+        try:
+            if self._pinned:
+                torch.cuda.synchronize()
+        finally:
+            problems = [_cudart().cudaHostUnregister(buffer.data_ptr()) for buffer in self._pinned]
+            self._pinned.clear()
+            self._buffers.clear()
+        refused = [problem for problem in problems if int(problem) != 0]
+        if refused and error is None:
+            raise CaseFailed("cannot_unpin", f"CUDA did not unpin {len(refused)} host buffers ({refused[0]})")
 
     def pageable(self, content: torch.Tensor) -> torch.Tensor:
         """A copy of `content` (uint8 in host memory) in ordinary memory, of the same shape.

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from kvbench.measure.clock import Clock
 from kvbench.measure.nvtx import marked
 from kvbench.measure.sampling import (
-    CHECK_GROWTH,
     StopReason,
     StopRule,
+    collect,
     collector_paused,
     empty_call_s,
     involuntary_switches,
+    relative_half_width,
     set_median_and_flags,
     warm_up,
 )
@@ -46,8 +46,8 @@ def sample_pairs(
 
     Which of a pair goes first is drawn from `rng`. Batches, warm-up and flags are those of `sample`. With
     `rule.iterations` so many pairs; without, until the 95 % interval of the pairs' ratio is within
-    +-`rule.relative_half_width` of it and there are MIN_PAIRS, or until both calls together have used twice
-    `rule.time_limit_s`.
+    +-`rule.relative_half_width` of it, there are MIN_PAIRS and both calls together span twice `rule.min_span_s`, or
+    until both together have used twice `rule.time_limit_s`.
     """
     if clock_log is not None:
         clock_log.start_phase()
@@ -77,32 +77,23 @@ def _collect(
     trials: tuple[Trial, Trial], calls: list[int], rule: StopRule, rng: np.random.Generator, clock_log: ClockLog | None
 ) -> tuple[list[list[float]], StopReason]:
     samples: list[list[float]] = [[], []]
-    started_s, spent_s, next_check = time.monotonic(), 0.0, MIN_PAIRS
-    while True:
-        first = int(rng.integers(2))
+
+    def take() -> float:
+        spent_s, first = 0.0, int(rng.integers(2))
         for side in (first, 1 - first):
             with marked(f"{trials[side].nvtx_text}/sample"):
                 elapsed_s = trials[side].clock.time_s(trials[side].call, calls[side])
             samples[side].append(elapsed_s / calls[side])
             spent_s += elapsed_s
-        if clock_log is not None:
-            clock_log.look()
-        pairs = len(samples[0])
-        if rule.iterations is not None:
-            if pairs >= rule.iterations:
-                return samples, "iterations"
-            continue
-        if pairs >= next_check:
-            next_check = math.ceil(next_check * CHECK_GROWTH)
-            if _relative_half_width(samples) <= rule.relative_half_width:
-                return samples, "precision"
-        if max(spent_s, time.monotonic() - started_s) >= 2 * rule.time_limit_s:
-            return samples, "time_limit"
+        return spent_s
+
+    of_both = replace(rule, time_limit_s=2 * rule.time_limit_s, min_span_s=2 * rule.min_span_s, min_samples=MIN_PAIRS)
+    return samples, collect(take, lambda: _half_width_of_ratio(samples), of_both, clock_log)
 
 
-def _relative_half_width(samples: list[list[float]]) -> float:
+def _half_width_of_ratio(samples: list[list[float]]) -> float:
     """Of the interval of the pairs' ratio; inf where a clock showed nothing."""
     if min(min(side) for side in samples) <= 0:
         return math.inf
-    low, high = contrast_of_pairs(samples[0], samples[1]).interval()
-    return math.log(high / low) / 2
+    found = contrast_of_pairs(samples[0], samples[1])
+    return relative_half_width(found.interval(), found.ratio)

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
 from kvbench.measure.clock import Clock
 from kvbench.measure.nvtx import marked
 from kvbench.measure.throttle import ClockLog
 from kvbench.record.schema import PhaseSamples
+from kvbench.verdict.block_bootstrap import FEWEST_SAMPLES, median_error
+from kvbench.verdict.judge import Contrast
 
 StopReason = Literal["iterations", "precision", "time_limit"]
 
@@ -29,9 +30,7 @@ RESOLVED_EMPTY_CALLS = 1.5  # nor does one that cannot be told from empty calls
 NOISY_RELATIVE_HALF_WIDTH = 0.05
 LOOK_EVERY_S = 0.02  # at the clock of a GPU, between samples
 CHECK_GROWTH = 1.6  # the interval is costly, so it is tried at growing numbers of samples
-RESAMPLES = 999
 RESAMPLE_SEED = 0
-RESAMPLED_AT_A_TIME = 1 << 21  # values; keeps 100 000 samples from taking a gigabyte
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,16 @@ class StopRule:
     """When a phase has enough samples.
 
     With `iterations` that many and no other rule. Without: when the 95 % interval of the median is within
-    +-`relative_half_width` of it and there are `min_samples`, or when `time_limit_s` is used up. The
-    limit holds even before `min_samples`, but one sample is always taken.
+    +-`relative_half_width` of it, there are `min_samples` and they span `min_span_s`, or when `time_limit_s` is used
+    up. The limit holds even before `min_samples`, but one sample is always taken. The span keeps a few samples of one
+    burst, which agree among themselves, from ending a phase.
     """
 
     iterations: int | None = None
     time_limit_s: float = 0.15
     relative_half_width: float = 0.02
-    min_samples: int = 5
+    min_samples: int = FEWEST_SAMPLES
+    min_span_s: float = 0.05
 
 
 def sample(
@@ -65,15 +66,23 @@ def sample(
     GB/s of this phase is about. `nvtx_text` is `<case id>/<phase>`; `/warmup` or `/sample` is added. A batch is a
     multiple of `batch_of` calls, for a call that goes round so many buffers. Flags: `noisy` (the interval is wider than
     5 % of the median each way), `few_samples` (below `rule.min_samples`), `unresolved` (the clock cannot tell the call
-    from nothing; the median is then None), `throttled` (by `clock_log`, something held the GPU's clock down). The
-    cyclic garbage collector is off meanwhile.
+    from nothing; the median is then None), `throttled` (by `clock_log`, something held the GPU's clock down), and
+    those of the clock. The cyclic garbage collector is off meanwhile.
     """
     if clock_log is not None:
         clock_log.start_phase()
     with collector_paused():
         calls, warmup_calls = warm_up(call, clock, batch_of, f"{nvtx_text}/warmup")
         switches_before = involuntary_switches()
-        samples_s, stop_reason = _collect(call, calls, clock, rule, f"{nvtx_text}/sample", clock_log)
+        samples_s: list[float] = []
+
+        def take() -> float:
+            with marked(f"{nvtx_text}/sample"):
+                elapsed_s = clock.time_s(call, calls)
+            samples_s.append(elapsed_s / calls)
+            return elapsed_s
+
+        stop_reason = collect(take, lambda: _half_width_of_median(samples_s), rule, clock_log)
         switches = involuntary_switches() - switches_before
         empty_s = empty_call_s(clock, calls)
     phase = PhaseSamples(
@@ -98,6 +107,7 @@ def set_median_and_flags(
         phase.throttle_reasons = sorted(clock_log.reasons)
         if phase.throttle_reasons:
             phase.flags.append("throttled")
+    phase.flags += clock.take_flags()
     median_s, calls = float(np.median(phase.samples_s)), phase.calls_per_sample
     if median_s * calls < RESOLVED_STEPS * clock.resolution_s or median_s < RESOLVED_EMPTY_CALLS * empty_s:
         phase.flags.append("unresolved")
@@ -106,7 +116,7 @@ def set_median_and_flags(
         interval = median_interval(phase.samples_s)
         if interval is not None:
             phase.ci_low_s, phase.ci_high_s = interval
-            if _relative_half_width(interval, median_s) > NOISY_RELATIVE_HALF_WIDTH:
+            if relative_half_width(interval, median_s) > NOISY_RELATIVE_HALF_WIDTH:
                 phase.flags.append("noisy")
     if len(phase.samples_s) < rule.min_samples:
         phase.flags.append("few_samples")
@@ -118,20 +128,17 @@ def empty_call_s(clock: Clock, calls: int) -> float:
 
 
 def median_interval(samples: Sequence[float]) -> tuple[float, float] | None:
-    """95 % percentile-bootstrap interval of the median, with a fixed seed; None for one sample or equal samples."""
-    if len(samples) < 2 or min(samples) == max(samples):
+    """95 % interval of the median of times in the order they were taken, from these seconds and for them alone.
+
+    On the scale of the logarithm, log median -+ t x error, the error by the circular block bootstrap of
+    `verdict.block_bootstrap.median_error` with a fixed seed. None for fewer than FEWEST_SAMPLES samples, for equal
+    samples and where one of them is 0. What another run would show lies outside it more often than 1 in 20 times.
+    """
+    if len(samples) < FEWEST_SAMPLES or min(samples) == max(samples) or min(samples) <= 0:
         return None
-    result = stats.bootstrap(
-        (np.asarray(samples),),
-        np.median,
-        method="percentile",
-        confidence_level=0.95,
-        n_resamples=RESAMPLES,
-        batch=max(1, RESAMPLED_AT_A_TIME // len(samples)),
-        vectorized=True,
-        rng=np.random.default_rng(RESAMPLE_SEED),
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+    logs = np.log(np.asarray(samples, dtype=np.float64))
+    error, freedom = median_error(logs, np.random.default_rng(RESAMPLE_SEED))
+    return Contrast(math.log(float(np.median(samples))), error, freedom, 1.0).interval()
 
 
 def warm_up(call: Callable[[], object], clock: Clock, batch_of: int, text: str) -> tuple[int, int]:
@@ -153,45 +160,44 @@ def warm_up(call: Callable[[], object], clock: Clock, batch_of: int, text: str) 
                 calls = batch_of * math.ceil(wanted / batch_of)
 
 
-def _collect(
-    call: Callable[[], object], calls: int, clock: Clock, rule: StopRule, text: str, clock_log: ClockLog | None
-) -> tuple[list[float], StopReason]:
-    """Samples until the rule is met; looks at the GPU's clock after the first, the last and some of the others."""
-    samples_s: list[float] = []
+def collect(
+    take: Callable[[], float], half_width: Callable[[], float], rule: StopRule, clock_log: ClockLog | None
+) -> StopReason:
+    """Call `take`, which keeps a sample and gives the seconds it lasted, until the rule is met, and say by what.
+
+    `half_width` is that of the interval of what was kept so far, relative to its middle. Looks at the GPU's clock after
+    the first, the last and some of the others.
+    """
+    reason: StopReason | None = None
     spent_s, started_s, next_look_s = 0.0, time.monotonic(), 0.0
-    next_check = max(2, rule.min_samples)
-
-    def ended(reason: StopReason) -> tuple[list[float], StopReason]:
-        if clock_log is not None:
-            clock_log.look()
-        return samples_s, reason
-
-    while True:
-        with marked(text):
-            elapsed_s = clock.time_s(call, calls)
-        samples_s.append(elapsed_s / calls)
-        spent_s += elapsed_s
-        if clock_log is not None and time.monotonic() >= next_look_s:
+    taken, next_check = 0, max(2, rule.min_samples)
+    while reason is None:
+        spent_s += take()
+        taken += 1
+        # The host's wall time counts too: a clock that shows nothing must not keep a phase going for ever.
+        span_s = max(spent_s, time.monotonic() - started_s)
+        if rule.iterations is not None:
+            reason = "iterations" if taken >= rule.iterations else None
+        else:
+            if taken >= next_check and span_s >= rule.min_span_s:
+                next_check = math.ceil(taken * CHECK_GROWTH)
+                reason = "precision" if half_width() <= rule.relative_half_width else None
+            if reason is None and span_s >= rule.time_limit_s:
+                reason = "time_limit"
+        if clock_log is not None and (reason is not None or time.monotonic() >= next_look_s):
             clock_log.look()
             next_look_s = time.monotonic() + LOOK_EVERY_S
-        if rule.iterations is not None:
-            if len(samples_s) >= rule.iterations:
-                return ended("iterations")
-            continue
-        if len(samples_s) >= next_check:
-            next_check = math.ceil(next_check * CHECK_GROWTH)
-            interval = median_interval(samples_s)
-            if interval is not None:
-                width = _relative_half_width(interval, float(np.median(samples_s)))
-                if width <= rule.relative_half_width:
-                    return ended("precision")
-        # The host's wall time counts too: a clock that shows nothing must not keep a phase going for ever.
-        if max(spent_s, time.monotonic() - started_s) >= rule.time_limit_s:
-            return ended("time_limit")
+    return reason
 
 
-def _relative_half_width(interval: tuple[float, float], median_s: float) -> float:
-    return (interval[1] - interval[0]) / 2 / median_s if median_s > 0 else math.inf
+def _half_width_of_median(samples_s: Sequence[float]) -> float:
+    interval = median_interval(samples_s)
+    return math.inf if interval is None else relative_half_width(interval, float(np.median(samples_s)))
+
+
+def relative_half_width(interval: tuple[float, float], middle: float) -> float:
+    """Half the width of an interval over its middle; inf where there is no middle above 0."""
+    return (interval[1] - interval[0]) / 2 / middle if middle > 0 else math.inf
 
 
 def involuntary_switches() -> int:

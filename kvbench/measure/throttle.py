@@ -34,6 +34,9 @@ class Watch(Protocol):
     def look(self) -> Sighting:
         """How it is now."""
 
+    def most_mhz(self) -> int | None:
+        """The highest clock that the device can have; None where the driver does not tell."""
+
 
 class NvmlWatch:
     """A GPU by its NVML handle. `nvml` is the module pynvml, already initialised."""
@@ -48,6 +51,10 @@ class NvmlWatch:
         clock_mhz = self._ask(self._nvml.nvmlDeviceGetClockInfo, self._nvml.NVML_CLOCK_SM)
         return Sighting(clock_mhz, () if bits is None else throttle_words(bits))
 
+    def most_mhz(self) -> int | None:
+        """The highest SM clock of this GPU; never raises."""
+        return self._ask(self._nvml.nvmlDeviceGetMaxClockInfo, self._nvml.NVML_CLOCK_SM)
+
     def _ask(self, question: Callable[..., int], *arguments: Any) -> int | None:
         try:
             return question(self._handle, *arguments)
@@ -55,8 +62,8 @@ class NvmlWatch:
             return None
 
 
-def device_watch(device: str, device_id: int) -> Watch | None:
-    """The watch over a GPU that torch calls `device_id`; None on the CPU and where NVML cannot be asked."""
+def device_watch(device: str, device_id: int) -> Watch | str | None:
+    """The watch over a GPU that torch calls `device_id`; None on the CPU, in words why NVML cannot be asked."""
     if device != "cuda":
         return None
     try:
@@ -67,8 +74,8 @@ def device_watch(device: str, device_id: int) -> Watch | None:
         # By UUID, as CUDA_VISIBLE_DEVICES makes the numbers of torch and NVML differ.
         uuid = torch.cuda.get_device_properties(device_id).uuid
         return NvmlWatch(pynvml, pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}"))
-    except Exception:  # noqa: BLE001  no driver, no library, no such GPU: nothing to watch
-        return None
+    except Exception as error:  # noqa: BLE001  no driver, no library, no such GPU: nothing to watch
+        return " ".join(str(error).split()) or type(error).__name__
 
 
 @dataclass
@@ -97,3 +104,14 @@ class ClockLog:
         self.highest_mhz = max(self.highest_mhz, clock_mhz)
         if clock_mhz < DROP_SHARE * self.highest_mhz and "gpu_idle" not in words:
             self.reasons.add(CLOCK_DROP)
+
+    def note(self) -> str:
+        """A line on the run so far. No phase shows a clock that was low from the start; only the GPU's limit does."""
+        if not self.highest_mhz:
+            return "clock not watched: NVML does not tell it"
+        most_mhz = self.watch.most_mhz()
+        if most_mhz is None:
+            return f"SM clock {self.highest_mhz} MHz; NVML does not tell the most it can be"
+        low = self.highest_mhz < DROP_SHARE * most_mhz
+        held = ": this GPU never ran at its full clock, its kernels could be faster" if low else ""
+        return f"SM clock {self.highest_mhz} MHz of at most {most_mhz}{held}"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kvbench.record.comparable import case_problem, phase_problem, unlike_timings
 from kvbench.record.schema import CaseResult
 from kvbench.verdict.contrast import contrast_of_pairs
 from kvbench.verdict.judge import DEFAULT_MARGIN, Contrast, Judged, judge
@@ -72,16 +73,10 @@ def _incomparable(problem: str) -> Judged:
 
 def _problem(a: CaseResult, b: CaseResult, phase: str) -> str | None:
     for side, result in (("A", a), ("B", b)):
-        timed = result.phases[phase]
-        if result.status != "ok":
-            return f"{result.status} in {side} ({result.reason_code or 'no reason recorded'})"
-        if timed.median_s is None or min(timed.samples_s) <= 0:
-            return f"no time in {side} ({', '.join(timed.flags) or 'a sample of 0 s'})"
-        if "throttled" in timed.flags:
-            return f"throttled in {side}"
+        problem = case_problem(result, side) or phase_problem(result.phases[phase], side)
+        if problem is not None:
+            return problem
     timed_a, timed_b = a.phases[phase], b.phases[phase]
     if len(timed_a.samples_s) != len(timed_b.samples_s):
         return "the samples are no pairs"
-    if timed_a.clock != timed_b.clock:
-        return f"clock {timed_a.clock} and {timed_b.clock}"
-    return None
+    return unlike_timings([timed_a, timed_b])

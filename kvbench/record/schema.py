@@ -13,6 +13,7 @@ from kvbench.bound import Bound
 from kvbench.geometry import DTYPE_BYTES, DType
 
 SCHEMA_VERSION = 1
+GB = 1e9  # bytes, everywhere
 
 SourceLayout = Literal["thd", "htd", "hdt", "flat"]
 CaseStatus = Literal["ok", "failed", "skipped", "invalid"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import secrets
@@ -17,12 +15,11 @@ from typing import Any, Self
 
 from kvbench.errors import KvbenchError, UsageError
 from kvbench.record.files import os_reason, write_whole
+from kvbench.record.folder import JOURNAL, MANIFEST, holds_a_run, locked_journal, make_folder, not_writable, unmake
 from kvbench.record.parse import NotThisKindError, parse_record
 from kvbench.record.schema import CaseResult, Link, RunManifest
 
 RESULTS = Path("results")
-MANIFEST = "manifest.json"
-JOURNAL = "cases.jsonl"
 
 
 class RunFolder:
@@ -54,9 +51,8 @@ class RunFolder:
 
         Raises UsageError when `path` holds a run, holds anything else, or cannot be written.
         """
-        run_id = new_run_id(command)
         manifest = RunManifest(
-            run_id=run_id,
+            run_id=new_run_id(command),
             command=command,
             argv=list(argv),
             experiment=dict(experiment),
@@ -67,23 +63,23 @@ class RunFolder:
             notes=list(notes),
             cases_planned=cases_planned,
         )
-        target = RESULTS / run_id if path is None else path
-        made = _make_folder(target)
+        return cls._begun(RESULTS / manifest.run_id if path is None else path, manifest)
+
+    @classmethod
+    def _begun(cls, target: Path, manifest: RunManifest) -> RunFolder:
+        """The folder at `target`, new, locked and with this manifest; or nothing at all. Raises like `create`."""
+        made = make_folder(target)
         folder = cls(target)
         try:
-            folder._journal = _locked_journal(target, os.O_CREAT | os.O_EXCL)
+            folder._journal = locked_journal(target, os.O_CREAT | os.O_EXCL)
             folder.write_manifest(manifest)
         except FileExistsError:
-            raise UsageError(_holds_a_run(target)) from None
+            raise UsageError(holds_a_run(target)) from None
         except BaseException as error:  # an interrupt too: half a run could be neither resumed nor started again
             folder.close()
-            with suppress(OSError):
-                for name in (MANIFEST, JOURNAL):
-                    (target / name).unlink(missing_ok=True)
-                for folder_made in made:
-                    folder_made.rmdir()
+            unmake(target, made)
             if isinstance(error, OSError):
-                raise UsageError(_not_writable(target, error)) from None
+                raise UsageError(not_writable(target, error)) from None
             raise
         return folder
 
@@ -105,9 +101,9 @@ class RunFolder:
         """
         found = cls.open(path).path
         try:
-            journal = _locked_journal(found, os.O_CREAT)
+            journal = locked_journal(found, os.O_CREAT)
         except OSError as error:
-            raise UsageError(_not_writable(found, error)) from None
+            raise UsageError(not_writable(found, error)) from None
         folder = cls(found, journal)
         try:
             whole_bytes = folder._read_journal()[1]
@@ -212,44 +208,3 @@ def new_run_id(command: str) -> str:
 def utc_now() -> str:
     """Now, as every time in a record is written: UTC, ISO 8601, whole seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _make_folder(target: Path) -> list[Path]:
-    """Make `target`, which may exist if it is empty; give back the folders made, innermost first."""
-    missing = [folder for folder in (target, *target.parents) if not folder.exists()]
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        inside = next(iter(sorted(target.iterdir())), None)
-    except FileExistsError:
-        raise UsageError(f"output {target} is a file; give a new folder, or a name ending in .json or .csv") from None
-    except OSError as error:
-        raise UsageError(_not_writable(target, error)) from None
-    if (target / MANIFEST).exists() or (target / JOURNAL).exists():
-        raise UsageError(_holds_a_run(target))
-    if inside is not None:
-        raise UsageError(f"output folder {target} is not empty (it holds {inside.name}); give a new or an empty one")
-    return missing
-
-
-def _locked_journal(folder: Path, flags: int) -> int:
-    journal = os.open(folder / JOURNAL, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | flags, 0o666)
-    try:
-        fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(journal)
-        raise UsageError(f"run {folder} is being written by another process; wait until that one ends") from None
-    except OSError as error:
-        # Some network file systems have no locks; there the user's care must do.
-        if error.errno not in {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}:
-            os.close(journal)
-            raise
-    return journal
-
-
-def _holds_a_run(folder: Path) -> str:
-    resume = f"--resume {shlex.quote(str(folder))}"
-    return f"output folder {folder} already holds a run; give another, or finish that run with {resume}"
-
-
-def _not_writable(folder: Path, error: OSError) -> str:
-    return f"output folder {folder} cannot be written: {os_reason(error)}; give another with --output"

@@ -16,7 +16,7 @@ from kvbench.record.fit import write_fits
 from kvbench.record.measurements import measurements, write_measurements
 from kvbench.record.pairs import PAIR_COLUMNS, pair_columns, pairs
 from kvbench.record.pareto import pareto_marks
-from kvbench.record.schema import METRIC_UNITS, QUALITY_UNITS, CaseResult, PhaseSamples
+from kvbench.record.schema import GB, METRIC_UNITS, QUALITY_UNITS, CaseResult, PhaseSamples
 from kvbench.record.store import RunFolder
 
 __all__ = [
@@ -59,7 +59,6 @@ PHASES = (
 )
 PHASE_COLUMNS = ("median_s", "ci_low_s", "ci_high_s", "samples", "gbps", "clock", "cache")
 VERDICT_COLUMNS = ("pareto", "status", "reason_code", "reason", "flags")
-GB = 1e9
 
 
 def summary_columns(results: Sequence[CaseResult]) -> list[str]:

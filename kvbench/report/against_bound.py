@@ -131,7 +131,7 @@ def _draw(folder: Path, grid: Grid, plot: _Plot, notes: Sequence[str]) -> DrawnF
         for axes, _ in in_panels(all_axes, grid):
             number_axis(axes, "y", shown)
         label_panels(all_axes, grid, plot.axis_label)
-        caption = " ".join([plot.caption, *hollow_note(grid)])
+        caption = " ".join([plot.caption, *hollow_note(grid.results)])
         legend = style.legend_of(all_axes)
         return style.save(figure, folder, plot.name, legend, title=plot.title, caption=caption, notes=notes)
 

@@ -48,7 +48,7 @@ def draw_ratio_against_error(folder: Path, grid: Grid, notes: Sequence[str]) -> 
             number_axis(axes, "y", ratios)
         label_panels(all_axes, grid, "compression ratio")
         legend = style.legend_of(all_axes)
-        caption = " ".join([_CAPTION, *hollow_note(grid)])
+        caption = " ".join([_CAPTION, *hollow_note(grid.results)])
         return style.save(figure, folder, _NAME, legend, title=_TITLE, caption=caption, notes=notes)
 
 

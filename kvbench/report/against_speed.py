@@ -60,7 +60,7 @@ def draw_speed_against_ratio(folder: Path, grid: Grid, links: Mapping[str, Link]
             number_axis(axes, "x", [*ratios, best])
             number_axis(axes, "y", speeds + [gbps / (1 - 1 / best) for gbps in levels.values()])
         label_panels(all_axes, grid, "codec speed, GB/s")
-        caption = " ".join([_CAPTION + _link_caption(links), *hollow_note(grid)])
+        caption = " ".join([_CAPTION + _link_caption(links), *hollow_note(grid.results)])
         legend = style.legend_of(all_axes)
         return style.save(figure, folder, _NAME, legend, title=_TITLE, caption=caption, notes=notes)
 

@@ -4,43 +4,29 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from kvbench.bound import Bound
 from kvbench.record.schema import CaseResult, Link, RunManifest
 from kvbench.report.axis import binary_size, measured_number
 from kvbench.report.copies import copy_speed, copy_words
 from kvbench.report.scored import bound_words, is_scored, kl_answer
-from kvbench.report.series import line_labels
-from kvbench.report.totals import Interval, Total, link_words, spread, total
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One way to compress, over all its tensors together."""
-
-    label: str
-    bound: Bound | None
-    tensors: int
-    total: Total
-    nrmse: float | None  # mean over tensors
-
-    def __str__(self) -> str:
-        return self.label if self.bound is None else f"{self.label} at {bound_words(self.bound)}"
+from kvbench.report.setting import Setting, doubt_words, pays, settings
+from kvbench.report.totals import Interval, link_words
 
 
 def answer(manifest: RunManifest, results: Sequence[CaseResult]) -> list[str]:
     """Sentences: does it pay over the link, below which link speed, at what error; or how fast plain copies are.
 
-    The first two are the answer, the others add to it. Settings count only where every case of theirs that ran is
-    `ok`. Sending out and back, tensors one after the other, is what is compared. An interval is what the 95 %
-    intervals of the encode and decode times allow when all lie at the same end; the link's speed is taken as exact.
+    The first two are the answer, the others add to it; before them, that a run has not finished. Settings count only
+    where every case of theirs that ran is `ok`, and are compared over the same tensors. Sending out and back, tensors
+    one after the other, is what is compared. An interval is what the 95 % intervals of the encode and decode times
+    allow when all lie at the same end; the link's speed is taken as exact.
     """
     copies = [result for result in results if result.case.direction is not None]
     scored = [result for result in results if is_scored(result)]
     coded = [result for result in results if result.case.direction is None and not is_scored(result)]
-    sentences = _about_copies(manifest, copies) if copies else []
+    sentences = _unfinished(manifest, results) if results else []
+    sentences += _about_copies(manifest, copies) if copies else []
     sentences += kl_answer(scored) if scored else []
     if coded:
         found = settings(manifest, coded)
@@ -49,30 +35,10 @@ def answer(manifest: RunManifest, results: Sequence[CaseResult]) -> list[str]:
     return sentences or ["No case has finished, so there is no answer."]
 
 
-def settings(manifest: RunManifest, results: Sequence[CaseResult]) -> list[Setting]:
-    """Every setting whose cases all ended well and were timed, in the order of the run."""
-    ran = [result for result in results if result.status != "skipped"]
-    labels = line_labels(manifest, ran)
-    groups: dict[tuple[str, Bound | None], list[CaseResult]] = defaultdict(list)
-    for result in ran:
-        # A profile has bounds of its own for every tensor, and is one setting all the same.
-        bound = None if result.case.profile is not None else result.case.bound
-        groups[labels[result.case_id], bound].append(result)
-    found = []
-    for (label, bound), members in groups.items():
-        sums = total(members)
-        if sums is not None and all(member.status == "ok" for member in members):
-            nrmse = spread(member.metrics.get("nrmse") for member in members)
-            found.append(Setting(label, bound, len(members), sums, None if nrmse is None else nrmse.value))
-    return found
-
-
-def pays(setting: Setting, link: Link) -> Literal["yes", "no", "unclear"]:
-    """Is it quicker than sending raw over this link, whatever end of their intervals the times lie at?"""
-    raw, speed = setting.total.raw_gbps(link), setting.total.effective_gbps(link)
-    if speed.low > raw:
-        return "yes"
-    return "unclear" if speed.high > raw else "no"
+def _unfinished(manifest: RunManifest, results: Sequence[CaseResult]) -> list[str]:
+    if manifest.status == "finished":
+        return []
+    return [f"This run is {manifest.status}: {len(results)} of {manifest.cases_planned} cases have a result."]
 
 
 def _about_settings(link: Link | None, found: Sequence[Setting], saving: Sequence[Setting]) -> list[str]:
@@ -80,19 +46,26 @@ def _about_settings(link: Link | None, found: Sequence[Setting], saving: Sequenc
         return ["No setting has all its cases finished and timed, so there is no answer."]
     if not saving:
         return ["No setting stores fewer bytes than the tensors have: compression pays over no link."]
-    sentences = [_over_the_link(link, saving)] if link is not None else []
-    return [*sentences, _break_even(saving), *_too_tight(found)]
+    # Settings over different tensors are not to be compared, unless no setting has them all; then each is named so.
+    compared = [setting for setting in saving if setting.whole] or list(saving)
+    left_out = [f"Left out of this: {setting}." for setting in saving if setting not in compared]
+    sure = [setting for setting in compared if not setting.doubts]
+    over = [_over_the_link(link, compared)] if link is not None else []
+    doubts, even = _doubts(compared), [_break_even(sure, compared)]
+    return [*over, *(even + doubts if sure else doubts + even), *left_out, *_too_tight(found)]
 
 
 def _over_the_link(link: Link, saving: Sequence[Setting]) -> str:
-    best = max(saving, key=lambda setting: setting.total.effective_gbps(link).value)
     over = f"Over a link of {link_words(link)}"
+    verdicts = {pays(setting, link) for setting in saving}
+    paying = [setting for setting in saving if pays(setting, link) == "yes"]
+    best = max(paying or saving, key=lambda setting: setting.total.effective_gbps(link).value)
     at_best = (
         f"{best} moves {_interval_words(best.total.effective_gbps(link))} of uncompressed data out and back, "
         f"against {_gbps(best.total.raw_gbps(link))} raw"
     )
-    verdicts = [pays(setting, link) for setting in saving]
-    paying = [setting for setting, verdict in zip(saving, verdicts, strict=True) if verdict == "yes"]
+    if not paying and any(setting.doubts for setting in saving):
+        return f"{over} it is unclear whether compression pays: at best, {at_best}, and not all times can decide it."
     if not paying and "unclear" in verdicts:
         return f"{over} no setting clearly pays: at best, {at_best}, which the spread of the times does not tell apart."
     if not paying:
@@ -102,25 +75,44 @@ def _over_the_link(link: Link, saving: Sequence[Setting]) -> str:
         min((setting for setting in paying if setting.bound and setting.bound.kind == kind), key=_bound_value)
         for kind in kinds
     ]
-    limits = " and ".join(f"{bound_words(setting.bound)} ({setting.label})" for setting in tightest if setting.bound)
+    limits = " and ".join(
+        f"{bound_words(setting.bound)} ({setting.label}{setting.share})" for setting in tightest if setting.bound
+    )
     tightness = f"; the tightest bound at which it pays is {limits}" if limits else ""
     return f"{over} compression pays: {at_best}{tightness}."
 
 
-def _break_even(saving: Sequence[Setting]) -> str:
-    ordered = sorted(saving, key=_break_even_value)
+def _doubts(settings: Sequence[Setting]) -> list[str]:
+    """Which settings are unclear for their times alone, why, and what to do about it."""
+    doubtful = [setting for setting in settings if setting.doubts]
+    if not doubtful:
+        return []
+    doubts = [doubt for setting in doubtful for doubt in setting.doubts]
+    which = str(doubtful[0]) if len(doubtful) == 1 else f"{len(doubtful)} of {len(settings)} settings"
+    remedies = "; ".join(dict.fromkeys(doubt.remedy for doubt in doubts))
+    return [f"It is unclear whether {which} would pay, for times {doubt_words(doubts)}; {remedies}."]
+
+
+def _break_even(sure: Sequence[Setting], compared: Sequence[Setting]) -> str:
+    """Of the settings whose times may decide something; of all, and named so, where none's may."""
+    ordered = sorted(sure or compared, key=_break_even_value)
     least, most = ordered[0], ordered[-1]
-    error = (
-        f" with a root mean square error of {100 * most.nrmse:.2g} % of max \N{MINUS SIGN} min" if most.nrmse else ""
-    )
+    verb = "It pays" if sure else "By those times it would pay"
     text = (
-        f"It pays over links slower than {_break_even_words(most)} with {most}, which stores "
-        f"{most.total.ratio:.2f} times fewer bytes{error}"
+        f"{verb} over links slower than {_break_even_words(most)} with {most}, which stores "
+        f"{most.total.ratio:.2f} times fewer bytes{_error_words(most)}"
     )
     if least is most:
         return f"{text}."
     needs = f"{least}, needs one slower than {_break_even_words(least)}"
     return f"{text}; the least favourable setting that saves bytes, {needs}."
+
+
+def _error_words(setting: Setting) -> str:
+    if not setting.nrmse:
+        return ""
+    mean = f" (mean over {setting.nrmse_tensors} tensors)" if setting.nrmse_tensors > 1 else ""
+    return f" with a root mean square error of {100 * setting.nrmse:.2g} % of max \N{MINUS SIGN} min{mean}"
 
 
 def _break_even_words(setting: Setting) -> str:

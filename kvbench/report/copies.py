@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kvbench.record.fit import LinkFit, fits
-from kvbench.record.schema import CaseResult, PhaseSamples
+from kvbench.record.schema import GB, CaseResult, PhaseSamples
 from kvbench.report import style
 from kvbench.report.axis import binary_size, bytes_axis, number_axis
+from kvbench.report.notes import hollow_note
 from kvbench.report.series import NONE
 from kvbench.report.style import DrawnFigure
-from kvbench.report.totals import GB, Interval, phase_interval
+from kvbench.report.totals import Interval, phase_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +55,9 @@ def draw_copies(folder: Path, results: Sequence[CaseResult], notes: Sequence[str
         figure, all_axes = style.panels(1, 1, height=3.2)
         figure.set_size_inches(5.6, 3.5)  # one panel, wider than those that stand side by side
         axes = all_axes[0][0]
-        shown = [value for number, label in enumerate(lines) for value in _draw_line(axes, label, number, lines[label])]
+        shown: list[float] = []
+        for number, (label, members) in enumerate(lines.items()):
+            shown += draw_line(axes, label, number, members)
         found = fits(results)
         shown += [value for number, fit in enumerate(found) for value in _draw_fit(axes, number, fit)]
         bytes_axis(axes, [result.case.raw_bytes for result in results])
@@ -62,7 +65,8 @@ def draw_copies(folder: Path, results: Sequence[CaseResult], notes: Sequence[str
         axes.set_xlabel("size of one copy")
         axes.set_ylabel("GB/s")
         legend = style.legend_of(all_axes)
-        caption = " ".join([_CAPTION, *([_FIT_CAPTION.format(fits="; ".join(map(fit_words, found)))] if found else [])])
+        about_fits = [_FIT_CAPTION.format(fits="; ".join(map(fit_words, found)))] if found else []
+        caption = " ".join([_CAPTION, *about_fits, *hollow_copies(results)])
         return style.save(figure, folder, _NAME, legend, title=_TITLE, caption=caption, notes=notes)
 
 
@@ -97,6 +101,11 @@ def copy_speed(result: CaseResult) -> Interval | None:
     return phase_interval(timed) if timed else None
 
 
+def hollow_copies(results: Sequence[CaseResult]) -> list[str]:
+    """The line that explains hollow markers, where some copy is drawn with one."""
+    return hollow_note([result for result in results if copy_speed(result) is not None])
+
+
 def fit_words(fit: LinkFit) -> str:
     """`GPU to host 14.4 us + bytes / 55.5 GB/s`."""
     latency = f"{fit.latency_s * 1e6:.3g} \N{GREEK SMALL LETTER MU}s"
@@ -112,15 +121,21 @@ def _draw_fit(axes: Axes, number: int, fit: LinkFit) -> list[float]:
     return [min(speeds), max(speeds)]
 
 
-def _draw_line(axes: Axes, label: str, number: int, results: Sequence[CaseResult]) -> list[float]:
-    """Draw one line by growing size and give back the values it spans."""
+def draw_line(axes: Axes, label: str, number: int, results: Sequence[CaseResult]) -> list[float]:
+    """Draw one line by growing size, with its intervals, and give back the values it spans.
+
+    A hollow marker is an invalid case, a cross on the axis one without a speed.
+    """
     ordered = sorted(results, key=lambda result: result.case.raw_bytes)
-    found = [(result.case.raw_bytes, speed) for result in ordered if (speed := copy_speed(result)) is not None]
+    found = [(result, speed) for result in ordered if (speed := copy_speed(result)) is not None]
     look = style.line_look(number)
-    x, y = [size for size, _ in found], [speed.value for _, speed in found]
+    x, y = [result.case.raw_bytes for result, _ in found], [speed.value for _, speed in found]
     axes.plot(x, y, label=label, **look)
     bars = [[speed.value - speed.low for _, speed in found], [speed.high - speed.value for _, speed in found]]
     axes.errorbar(x, y, yerr=bars, fmt="none", color=look["color"], elinewidth=0.9)
+    for result, speed in found:
+        if result.status == "invalid":
+            axes.plot([result.case.raw_bytes], [speed.value], **(look | style.HOLLOW))
     unresolved = [result.case.raw_bytes for result in ordered if copy_speed(result) is None]
     if unresolved:  # an artist without points would have no extent, which the layout cannot take
         on_axis: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}

@@ -9,7 +9,7 @@ from pathlib import Path
 from kvbench.record.schema import CaseResult
 from kvbench.report import style
 from kvbench.report.axis import bytes_axis, number_axis
-from kvbench.report.copies import copy_speed, copy_words
+from kvbench.report.copies import copy_words, draw_line, hollow_copies
 from kvbench.report.panels import label_edges, packed, set_title
 from kvbench.report.runs import run_name
 from kvbench.report.style import DrawnFigure
@@ -17,8 +17,8 @@ from kvbench.report.style import DrawnFigure
 _NAME = "copy_speed"
 _TITLE = "Copy speed against size, by run"
 _CAPTION = (
-    "Median of the samples; bars: its 95 % interval. A panel for every kind of copy, a line for every run. A copy too "
-    "short for the clock is not drawn. GB = 1e9 bytes, KiB = 1024 bytes."
+    "Median of the samples; bars: its 95 % interval. A panel for every kind of copy, a line for every run. A cross on "
+    "the axis: a copy too short for the clock. GB = 1e9 bytes, KiB = 1024 bytes."
 )
 
 
@@ -36,18 +36,12 @@ def draw_copies_of_runs(folder: Path, results: Sequence[CaseResult], notes: Sequ
         for axes, (kind, of_runs) in zip(flat, kinds.items(), strict=False):
             set_title(axes, kind)
             for run, members in of_runs.items():
-                ordered = sorted(members, key=lambda result: result.case.raw_bytes)
-                speeds = [(result.case.raw_bytes, speed) for result in ordered if (speed := copy_speed(result))]
-                look = style.line_look(runs.index(run))
-                x, y = [size for size, _ in speeds], [speed.value for _, speed in speeds]
-                axes.plot(x, y, label=run, **look)
-                bars = [[s.value - s.low for _, s in speeds], [s.high - s.value for _, s in speeds]]
-                axes.errorbar(x, y, yerr=bars, fmt="none", color=look["color"], elinewidth=0.9)
-                shown += [value for _, speed in speeds for value in (speed.low, speed.high)]
+                shown += draw_line(axes, run, runs.index(run), members)
         for axes in flat[: len(kinds)]:
             bytes_axis(axes, [result.case.raw_bytes for result in results])
             number_axis(axes, "y", shown)
             axes.set_xlabel("size of one copy")
         label_edges(all_axes, "GB/s", [_NAME] * len(kinds))
         legend = style.legend_of(all_axes)
-        return style.save(figure, folder, _NAME, legend, title=_TITLE, caption=_CAPTION, notes=notes)
+        caption = " ".join([_CAPTION, *hollow_copies(results)])
+        return style.save(figure, folder, _NAME, legend, title=_TITLE, caption=caption, notes=notes)

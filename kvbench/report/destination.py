@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kvbench.errors import UsageError
 from kvbench.record.files import os_reason
-from kvbench.record.store import MANIFEST
+from kvbench.record.folder import MANIFEST
 from kvbench.report.page import MADE_BY
 
 _SUFFIXES = {".html", ".htm"}

@@ -9,9 +9,8 @@ from typing import Any
 
 from kvbench.bound import BOUND_KIND_MEANING
 from kvbench.config import BASELINE_FIELDS, Experiment
-from kvbench.record.schema import CaseResult, RunManifest
+from kvbench.record.schema import GB, CaseResult, RunManifest
 
-_GB = 1e9
 _CORES = (("cores_physical", "cores"), ("cores_logical", "threads"), ("cores_usable", "usable here"))
 
 
@@ -24,7 +23,7 @@ def machine_lines(host: dict[str, Any]) -> Iterator[tuple[str, str]]:
     lines = {
         "CUDA": ": ".join(str(host[key]) for key in ("cuda", "cuda_reason") if host.get(key)),
         "CPU": ", ".join(str(part) for part in (host.get("cpu"), *cores) if part),
-        "Memory": f"{memory / _GB:.1f} GB" if memory else "",
+        "Memory": f"{memory / GB:.1f} GB" if memory else "",
         "NUMA nodes": str(len(host.get("numa_nodes") or []) or ""),
         "System": ", ".join(str(host[key]) for key in ("os", "kernel") if host.get(key)),
         "Python": host.get("python") or "",
@@ -48,7 +47,7 @@ def _gpu_words(gpu: dict[str, Any]) -> str:
     memory = gpu.get("memory_bytes")
     parts = [
         gpu.get("name"),
-        memory and f"{memory / _GB:.1f} GB",
+        memory and f"{memory / GB:.1f} GB",
         gpu.get("driver") and f"driver {gpu['driver']}",
         gpu.get("cuda_driver") and f"CUDA {gpu['cuda_driver']}",
         gpu.get("pcie_generation")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from kvbench.record.schema import CaseResult
 from kvbench.record.table import all_flags
-from kvbench.report.series import Grid
 
 _LISTED_AT_MOST = 3
 _FLAGS = {
@@ -14,6 +13,10 @@ _FLAGS = {
     "noisy": ("Noisy times", "a median is known no better than to 5 % there"),
     "few_samples": ("Few samples", "their intervals say little"),
     "unresolved": ("Times too short for the clock", "no speed is given there"),
+    "unseen_work": ("Work that the clock cannot see", "the GPU went on after it, so no speed is given there"),
+    "launch_bound": ("Launches that hold the GPU up", "the host issued the calls too late for the GPU's clock"),
+    "numa_mixed": ("Host memory on several NUMA nodes", "the speed is of no one of them"),
+    "staged": ("Copies from GPU to GPU through host memory", "the GPUs cannot reach each other"),
 }
 
 
@@ -47,13 +50,20 @@ def flag_notes(results: Sequence[CaseResult]) -> list[str]:
     timed = [result for result in results if result.phases]
     lines = []
     for flag, (subject, meaning) in _FLAGS.items():
-        marked = sum(flag in all_flags(result) for result in timed)
+        marked = [result for result in timed if flag in all_flags(result)]
         if marked:
-            lines.append(f"{subject} in {marked} of {len(timed)} cases: {meaning}.")
+            lines.append(f"{subject} in {len(marked)} of {len(timed)} cases: {meaning}{_held_by(flag, marked)}.")
     return lines
 
 
-def hollow_note(grid: Grid) -> list[str]:
-    """The line that explains hollow markers, where a figure has some."""
-    codes = sorted({result.reason_code or "no reason" for result in grid.results if result.status == "invalid"})
+def _held_by(flag: str, results: Sequence[CaseResult]) -> str:
+    """` (sw_power_cap)`: what held the clocks down, where that is what the flag says."""
+    phases = [timed for result in results for timed in result.phases.values() if flag == "throttled"]
+    reasons = sorted({reason for timed in phases for reason in timed.throttle_reasons})
+    return f" ({', '.join(reasons)})" if reasons else ""
+
+
+def hollow_note(results: Sequence[CaseResult]) -> list[str]:
+    """The line that explains hollow markers, where a figure of these cases has some."""
+    codes = sorted({result.reason_code or "no reason" for result in results if result.status == "invalid"})
     return [f"Hollow marker: a case there is invalid ({', '.join(codes)})."] if codes else []

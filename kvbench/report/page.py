@@ -23,6 +23,7 @@ from kvbench.report.facts import (
     units,
 )
 from kvbench.report.notes import flag_notes, unwell
+from kvbench.report.pair_table import pair_table
 from kvbench.report.runs import Run, run_name, side_by_side
 from kvbench.report.setting_table import setting_table
 from kvbench.report.style import DrawnFigure
@@ -84,6 +85,7 @@ def write_page(path: Path, runs: Sequence[Run], figures: Sequence[PageFigure]) -
         machine=_facts([dict(machine_lines(run.manifest.host)) for run in runs]),
         figures=[(page_figure, _links(page_figure.figure, path)) for page_figure in figures],
         settings=setting_table(runs),
+        pairs=pair_table(runs),
         cases=case_table(results),
         times=time_table(results),
         unwell=[(run_name(result), result) for result in unwell(results)],

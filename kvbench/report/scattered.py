@@ -5,24 +5,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kvbench.record.schema import CaseResult
 from kvbench.report import style
 from kvbench.report.axis import binary_size, bytes_axis, number_axis
-from kvbench.report.copies import DIRECTION_WORDS, METHOD_WORDS, copy_speed
+from kvbench.report.copies import DIRECTION_WORDS, METHOD_WORDS, draw_line, hollow_copies
 from kvbench.report.panels import label_edges, packed
 from kvbench.report.style import DrawnFigure
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _NAME = "scattered_copy_speed"
 _TITLE = "Copies of scattered blocks"
 _CAPTION = (
     "Blocks at scattered places of GPU memory to or from pinned host memory, by the host's clock until all bytes are "
     "there. Scattered in host memory too, but for the kernel and one copy, whose host side is one run. Bars: 95 % "
-    "interval of the median. GB = 1e9 bytes, KiB = 1024 bytes."
+    "interval of the median. A cross on the axis: a copy too short for the clock. GB = 1e9 bytes, KiB = 1024 bytes."
 )
 
 
@@ -40,23 +36,12 @@ def draw_scattered(folder: Path, results: Sequence[CaseResult], notes: Sequence[
             axes.set_title(f"{DIRECTION_WORDS.get(direction, direction)}, {binary_size(block_bytes)} a block")
             for number, method in enumerate(methods):
                 of_method = [member for member in members if member.case.method == method]
-                shown += _draw_line(axes, number, METHOD_WORDS.get(method, method), of_method)
+                shown += draw_line(axes, METHOD_WORDS.get(method, method), number, of_method)
         for axes in flat:
             bytes_axis(axes, [result.case.raw_bytes for result in results])
             number_axis(axes, "y", shown)
             axes.set_xlabel("bytes of all blocks")
         label_edges(all_axes, "GB/s", [_NAME] * len(panels))
         legend = style.legend_of(all_axes)
-        return style.save(figure, folder, _NAME, legend, title=_TITLE, caption=_CAPTION, notes=notes)
-
-
-def _draw_line(axes: Axes, number: int, label: str, results: Sequence[CaseResult]) -> list[float]:
-    """Draw one line by growing size and give back the values it spans."""
-    ordered = sorted(results, key=lambda result: result.case.raw_bytes)
-    found = [(result.case.raw_bytes, speed) for result in ordered if (speed := copy_speed(result)) is not None]
-    look = style.line_look(number)
-    x, y = [size for size, _ in found], [speed.value for _, speed in found]
-    axes.plot(x, y, label=label, **look)
-    bars = [[speed.value - speed.low for _, speed in found], [speed.high - speed.value for _, speed in found]]
-    axes.errorbar(x, y, yerr=bars, fmt="none", color=look["color"], elinewidth=0.9)
-    return [value for _, speed in found for value in (speed.low, speed.high)]
+        caption = " ".join([_CAPTION, *hollow_copies(results)])
+        return style.save(figure, folder, _NAME, legend, title=_TITLE, caption=caption, notes=notes)

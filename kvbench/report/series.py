@@ -177,14 +177,18 @@ def line_labels(manifest: RunManifest, results: Sequence[CaseResult]) -> dict[st
     return _labels(results, _line_axes(manifest))
 
 
+def sizes_vary(manifest: RunManifest) -> bool:
+    """Were several sizes asked for, so that each is a setting of its own?"""
+    return len([*(manifest.experiment.get("tensor_size") or ()), *(manifest.experiment.get("geometry") or ())]) > 1
+
+
 def _kv(result: CaseResult) -> str:
     return text(result.case.tensor.kv if result.case.tensor else None)
 
 
 def _line_axes(manifest: RunManifest) -> list[str]:
-    # Sizes are an axis when sizes were asked for; otherwise tensors of different length are averaged like any others.
-    sizes = [*(manifest.experiment.get("tensor_size") or ()), *(manifest.experiment.get("geometry") or ())]
-    return [axis for axis in _AXES if axis != "elements" or len(sizes) > 1]
+    # Where sizes were not asked for, tensors of different length are averaged like any others.
+    return [axis for axis in _AXES if axis != "elements" or sizes_vary(manifest)]
 
 
 def _line_count(results: Sequence[CaseResult], axes: Sequence[str]) -> int:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kvbench.record.schema import Link
-from kvbench.report.answer import Setting, pays, settings
 from kvbench.report.axis import measured_number
 from kvbench.report.page_table import Cell, Column, Table, make_table, number_cell
 from kvbench.report.runs import Run
 from kvbench.report.scored import bound_words
+from kvbench.report.setting import Setting, doubt_words, pays, settings
 from kvbench.report.totals import Interval
 
 _TO = "95 % interval"
@@ -39,6 +39,11 @@ def _verdict(row: _Row) -> str:
     return "" if row.link is None else pays(row.setting, row.link)
 
 
+def _tensors(setting: Setting) -> Cell:
+    words = str(setting.tensors) if setting.whole else f"{setting.tensors} of {setting.of_tensors}"
+    return Cell(words, float(setting.tensors))
+
+
 def _value(speed: Interval | None) -> Cell:
     return number_cell(None if speed is None else speed.value)
 
@@ -63,15 +68,16 @@ _WHAT: dict[str, Column[_Row]] = {
     "run": lambda row: Cell(row.run),
     "setting": lambda row: Cell(row.setting.label),
     "bound": _bound,
-    "tensors": lambda row: number_cell(row.setting.tensors, "d"),
+    "tensors": lambda row: _tensors(row.setting),
 }
 _NUMBERS: dict[str, Column[_Row]] = {
     "pays": lambda row: Cell(_verdict(row)),
+    "times in doubt": lambda row: Cell(doubt_words(row.setting.doubts)),
     "break-even GB/s": lambda row: _value(row.setting.total.break_even_gbps()),
     f"break-even, {_TO}": lambda row: _ends(row.setting.total.break_even_gbps()),
     "effective GB/s": lambda row: _value(_effective(row)),
     f"effective, {_TO}": lambda row: _ends(_effective(row)),
     "ratio": lambda row: number_cell(row.setting.total.ratio, ".2f"),
-    "NRMSE": lambda row: number_cell(row.setting.nrmse),
+    "NRMSE, mean": lambda row: number_cell(row.setting.nrmse),
     "codec GB/s": lambda row: _value(row.setting.total.codec_gbps()),
 }

@@ -143,6 +143,9 @@ def _draw_bar(axes: Axes, place: int, found: Breakdown, others: Sequence[str]) -
     low, value, high = (scale * seconds for seconds in (found.whole_s.low, found.whole_s.value, found.whole_s.high))
     ends = [[value - low], [high - value]]
     axes.errorbar([value], [place], xerr=ends, fmt="none", color=style.INK, elinewidth=0.9)
+    if found.excess:
+        words = "the whole, less than its parts"
+        axes.plot([value, value], [place - 0.23, place + 0.23], color=style.INK, linewidth=1.4, label=words, zorder=4)
     words = f"{value:.3g}" if value < 100 else f"{value:.0f}"
     beside: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "fontsize": 6.5}
     axes.annotate(words, (max(left, high), place), **beside)
@@ -182,6 +185,10 @@ def _small_print(rows: Mapping[str, Sequence[_Bar]], left_out: int) -> list[str]
     excess = sum(any(way.excess for way in bar.ways.values()) for bar in bars)
     if excess:
         sentences.append(
-            f"Of {excess} settings the parts, timed alone, add up to more than their call: no rest is drawn there."
+            f"Of {excess} settings the parts, timed alone, add up to more than the whole, which is marked: the rest or "
+            "the transfer would be less than nothing, and is not drawn."
         )
-    return sentences + ([f"Markers: {', '.join(_others(rows))}, each as a whole."] if _others(rows) else [])
+    others = _others(rows)
+    if "encode_overlap" in others:
+        sentences.append("encode_overlap knows the bound beforehand: unlike the bar it has no range pass.")
+    return sentences + ([f"Markers: {', '.join(others)}, each as a whole."] if others else [])

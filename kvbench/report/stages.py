@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from kvbench.record.schema import CaseResult, Link
-from kvbench.report.totals import GB, Interval
+from kvbench.record.schema import GB, CaseResult, Link
+from kvbench.report.totals import Interval, sum_of
 
 Way = Literal["encode", "decode"]
 RANGE, KERNEL, REST, TRANSFER, LINK = STAGES = "range", "kernel", "rest of the call", "transfer", "link, computed"
@@ -18,8 +18,8 @@ class Breakdown:
     """One way of one setting, all its tensors one after the other.
 
     `stages` are seconds by name, in the order in which they happen; they add up to `whole_s.value`, unless `excess`:
-    the parts, timed alone, took longer than the call they are part of. `others` are further phases of this way, each
-    as a whole.
+    the parts, timed alone, took longer than the whole they are part of: range and kernel than the call, or the call
+    than the call with its transfer. `others` are further phases of this way, each as a whole.
     """
 
     raw_bytes: int
@@ -58,7 +58,7 @@ def breakdown(way: Way, results: Sequence[CaseResult], link: Link | None) -> Bre
         stages={**stages, **sent} if way == "encode" else {**sent, **stages},
         whole_s=whole,
         others=_others(way, results),
-        excess=rest < 0,
+        excess=rest < 0 or (moved is not None and moved.value < call.value),
     )
 
 
@@ -68,11 +68,7 @@ def phase_total(phase: str, results: Sequence[CaseResult]) -> Interval | None:
     found = [one for one in timed if one is not None and one.median_s]
     if not found or len(found) < len(timed):
         return None
-    return Interval(
-        sum(one.median_s or 0.0 for one in found),
-        sum(one.ci_low_s or one.median_s or 0.0 for one in found),
-        sum(one.ci_high_s or one.median_s or 0.0 for one in found),
-    )
+    return sum_of(found)
 
 
 def _part(phase: str, results: Sequence[CaseResult]) -> float:

@@ -6,9 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from kvbench.record.schema import CaseResult, Link, PhaseSamples
-
-GB = 1e9
+from kvbench.record.schema import GB, CaseResult, Link, PhaseSamples
+from kvbench.record.trust import interval_s
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Total:
 def total(results: Sequence[CaseResult]) -> Total | None:
     """The sum over cases, one a tensor; None unless every one has its sizes and both of its times."""
     raw = compressed = 0
-    value = low = high = 0.0
+    calls: list[PhaseSamples] = []
     for result in results:
         stored = result.metrics.get("compressed_bytes")
         phases = [result.phases.get(name) for name in ("encode_call", "decode_call")]
@@ -78,12 +77,20 @@ def total(results: Sequence[CaseResult]) -> Total | None:
         for timed in phases:
             if timed is None or not timed.median_s:
                 return None
-            value += timed.median_s
-            low += timed.median_s if timed.ci_low_s is None else timed.ci_low_s
-            high += timed.median_s if timed.ci_high_s is None else timed.ci_high_s
+            calls.append(timed)
         raw += result.case.raw_bytes
         compressed += int(stored)
-    return Total(raw, compressed, Interval(value, low, high), tensors=len(results)) if results else None
+    return Total(raw, compressed, sum_of(calls), tensors=len(results)) if results else None
+
+
+def sum_of(times: Sequence[PhaseSamples]) -> Interval:
+    """The sum of medians in seconds; every one known. Its interval is none unless each has one."""
+    value = sum(timed.median_s or 0.0 for timed in times)
+    ends = [interval_s(timed) for timed in times]
+    known = [end for end in ends if end is not None]
+    if len(known) < len(ends):
+        return Interval(value, value, value)
+    return Interval(value, sum(low for low, _ in known), sum(high for _, high in known))
 
 
 def raw_link_gbps(link: Link) -> float:
@@ -127,7 +134,7 @@ def phase_interval(timed: PhaseSamples) -> Interval | None:
     """GB/s of one phase with its 95 % interval; None where the clock could not resolve it."""
     if not timed.median_s or "unresolved" in timed.flags:
         return None
-    slow, fast = timed.ci_high_s or timed.median_s, timed.ci_low_s or timed.median_s
+    fast, slow = interval_s(timed) or (timed.median_s, timed.median_s)
     return Interval(*(timed.work_bytes / seconds / GB for seconds in (timed.median_s, slow, fast)))
 
 

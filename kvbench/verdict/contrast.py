@@ -7,11 +7,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kvbench.verdict.blocks import Floats, block_length, block_medians, resampled_medians
+from kvbench.verdict.block_bootstrap import (
+    FEWEST_SAMPLES,
+    Floats,
+    block_length,
+    block_medians,
+    median_error,
+    resampled_medians,
+)
 from kvbench.verdict.judge import Contrast
 from kvbench.verdict.spread import Spread
 
-FEWEST_SAMPLES = 4  # in one run: fewer have no interval worth the name
 FEWEST_BLOCKS = 4  # on one side, for a rank test
 RESAMPLE_SEED = 0
 
@@ -23,8 +29,9 @@ def contrast_of_runs(runs_a: Runs, runs_b: Runs, spread: Spread | None) -> Contr
 
     A side's log time is the mean over its runs of the log of the run's median. The error has two parts: that of the
     medians within their runs, from a circular block bootstrap; and what runs of the same code differ by, `spread`,
-    None where these runs cannot tell. The degrees of freedom follow Satterthwaite (Biometrics Bulletin 2, 1946). The
-    rank test is Mann and Whitney's on the medians of blocks, as neighbouring samples are no independent witnesses.
+    None where these runs cannot tell. The degrees of freedom are those of `spread` alone: the runs are the witnesses,
+    and many samples in them make no more. The rank test is Mann and Whitney's on the medians of blocks, as neighbouring
+    samples are no independent witnesses either.
     """
     few = min(len(samples) for samples in (*runs_a, *runs_b))
     if few < FEWEST_SAMPLES:
@@ -34,17 +41,18 @@ def contrast_of_runs(runs_a: Runs, runs_b: Runs, spread: Spread | None) -> Contr
     rng = np.random.default_rng(RESAMPLE_SEED)
     within = _within_variance(runs_a, rng) + _within_variance(runs_b, rng)
     between = 0.0 if spread is None else spread.variance * (1 / len(runs_a) + 1 / len(runs_b))
-    total = within + between
-    freedom = math.inf if spread is None or not between else spread.freedom * (total / between) ** 2
+    freedom = math.inf if spread is None else spread.freedom
     blocks_a, blocks_b = _all_block_medians(runs_a), _all_block_medians(runs_b)
     doubt = None
     if spread is None:
-        doubt = "one run a side and no control row: how much two runs of the same code differ is not known"
+        doubt = (
+            "one run a side: how much two runs of the same code differ is not known; give more runs with --more-a and "
+            "--more-b, or time two codecs in turn with --ab"
+        )
     elif min(len(blocks_a), len(blocks_b)) < FEWEST_BLOCKS:
         doubt = "its samples hang together so much that they count as too few; take more with --iterations"
-    return Contrast(
-        _log_time(runs_b) - _log_time(runs_a), math.sqrt(total), freedom, _rank_p(blocks_a, blocks_b), doubt
-    )
+    error = math.sqrt(within + between)
+    return Contrast(_log_time(runs_b) - _log_time(runs_a), error, freedom, _rank_p(blocks_a, blocks_b), doubt)
 
 
 def contrast_of_pairs(samples_a: Sequence[float], samples_b: Sequence[float]) -> Contrast:
@@ -57,11 +65,9 @@ def contrast_of_pairs(samples_a: Sequence[float], samples_b: Sequence[float]) ->
     if len(log_ratios) < FEWEST_SAMPLES:
         doubt = f"only {len(log_ratios)} pairs; {FEWEST_SAMPLES} are the least, take more with --iterations"
         return Contrast(float(np.median(log_ratios)), math.inf, math.inf, 1.0, doubt)
-    length = block_length(log_ratios)
-    medians = resampled_medians(log_ratios, length, np.random.default_rng(RESAMPLE_SEED))
-    blocks = block_medians(log_ratios, length)
-    error = float(np.std(medians, ddof=1))
-    return Contrast(float(np.median(log_ratios)), error, len(blocks) - 1, _signed_rank_p(blocks))
+    error, freedom = median_error(log_ratios, np.random.default_rng(RESAMPLE_SEED))
+    blocks = block_medians(log_ratios, block_length(log_ratios))
+    return Contrast(float(np.median(log_ratios)), error, freedom, _signed_rank_p(blocks))
 
 
 def log_median(samples: Sequence[float]) -> float:

@@ -29,39 +29,23 @@ def spread_of_repeats(rows: Iterable[Sequence[float]], runs: int, sides: int) ->
     return Spread(squares / sum(len(row) - 1 for row in repeated), runs - sides)
 
 
-def spread_of_controls(log_ratios: Sequence[float], cases: int, runs_a: int, runs_b: int) -> Spread | None:
-    """From control rows of so many cases: log ratios of rows whose code is the same on both sides, over so many runs.
+def spread_of_controls(log_ratios: Sequence[float], runs_a: int, runs_b: int) -> Spread | None:
+    """From control rows: log ratios of rows whose code is the same on both sides, over so many runs a side.
 
     Whatever ratio they show is the machine's doing, a shift common to all of them included, so their mean square is
     taken about 0 and not about their mean: the null distribution of negative controls (M. J. Schuemie et al.,
-    Statistics in Medicine 33, 2014) with its centre held at 0. The phases of a case are measured one right after
-    another, so that a case gives one degree of freedom. None without a control row.
+    Statistics in Medicine 33, 2014) with its centre held at 0. All of them share the runs, so that the degrees of
+    freedom are those of the runs. None without a control row or with one run a side.
     """
-    if not log_ratios:
+    if not log_ratios or runs_a + runs_b <= 2:
         return None
     square = float(np.mean(np.square(log_ratios)))
-    return Spread(square / (1 / runs_a + 1 / runs_b), cases)
+    return Spread(square / (1 / runs_a + 1 / runs_b), runs_a + runs_b - 2)
 
 
-def spread_of_rows(groups: Iterable[Sequence[float]], freedom: int, runs_a: int, runs_b: int) -> Spread | None:
-    """From groups of log ratios that one and the same change would have moved alike: their variance within groups.
+def widened(own: Spread, *others: Spread | None) -> Spread:
+    """`own` with the greatest variance of all and no more freedom than its own.
 
-    What is left is what hit the moments at which single rows were measured; a shift of a whole run is not in it.
-    `freedom` is how many more cases than groups of cases there are. None where no group has two rows.
+    With the spread of a row's own run medians this is never surer than Student's test of these medians.
     """
-    spread = spread_of_repeats(groups, freedom, 0)
-    return None if spread is None else Spread(spread.variance / (1 / runs_a + 1 / runs_b), freedom)
-
-
-def larger(first: Spread, other: Spread | None) -> Spread:
-    """The one with the greater variance."""
-    return first if other is None or first.variance >= other.variance else other
-
-
-def pooled(*spreads: Spread | None) -> Spread | None:
-    """Several estimates as one, each weighted by its degrees of freedom; None where there is none."""
-    known = [spread for spread in spreads if spread is not None]
-    if not known:
-        return None
-    freedom = sum(spread.freedom for spread in known)
-    return Spread(sum(spread.variance * spread.freedom for spread in known) / freedom, freedom)
+    return Spread(max(own.variance, *(other.variance for other in others if other is not None), 0.0), own.freedom)

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from kvbench import runner
 from kvbench.bench import ab, compress
 from kvbench.bench.context import Preparation
+from kvbench.cli.comparison_table import pair_parts
 from kvbench.config import Experiment, build_experiment
 from kvbench.errors import CaseFailed, UsageError
 from kvbench.record.pairs import PAIR_COLUMNS, paired_phases, pairs
@@ -151,6 +152,12 @@ def test_a_run_records_pairs_and_verdicts(recorded: runner.RunFolder) -> None:
     assert [row.verdict for row in paired_rows(results)] == [one.judged.verdict for one in found]
 
 
+def test_the_legend_is_that_of_pairs(recorded: runner.RunFolder) -> None:
+    printed = [part for part in pair_parts(recorded.results()) if isinstance(part, str)]
+    assert any("median of the pairs' ratios" in line for line in printed)
+    assert not any("ratio of the median times" in line for line in printed)
+
+
 def test_resuming_after_half_a_pair_measures_both_again(
     recorded: runner.RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +181,10 @@ def test_pairs_that_cannot_be_judged_say_why(recorded: runner.RunFolder) -> None
     assert found["decode_call"].reason == "not comparable: throttled in B"
     [row] = [row for row in summary_rows([a, b], "run") if row["ab_side"] == "b"]
     assert [row[f"encode_call_{name}"] for name in PAIR_COLUMNS[:4]] == [None] * 4
+    a.phases["decode_call"].cache, b.phases["decode_call"].cache = "cold", "warm"
+    b.phases["decode_call"].flags.remove("throttled")
+    found = {one.phase: one.judged for one in paired_phases([a, b])}
+    assert found["decode_call"].reason == "not comparable: cache cold and warm"
     failed = b.model_copy(update={"status": "failed", "reason_code": "bound_broken"})
     assert {one.judged.reason for one in paired_phases([a, failed])} == {"not comparable: failed in B (bound_broken)"}
     assert paired_phases([a]) == []

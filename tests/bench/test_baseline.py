@@ -100,6 +100,25 @@ def test_c05_a_copy_the_clock_cannot_see_has_no_speed(monkeypatch: pytest.Monkey
     assert outcome.phases["host_copy"].median_s is None
 
 
+def test_one_unresolved_phase_costs_a_copy_its_other_one_nothing(
+    fake_cuda: FakeModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def timed(self: BenchContext, case: Case, phase: str, call: Callable[[], object], clock: object) -> PhaseSamples:
+        call()
+        times = PhaseSamples(samples_s=[CALL_S], work_bytes=case.raw_bytes)
+        if phase == "d2h":
+            times.flags.append("unresolved")
+        else:
+            times.median_s = CALL_S
+        return times
+
+    monkeypatch.setattr(BenchContext, "sample", timed)
+    outcome = baseline.run(gpu_case("d2h"), context())
+    assert outcome.status == "ok"
+    assert outcome.phases["d2h"].median_s is None
+    assert outcome.phases["d2h_wall"].median_s == CALL_S
+
+
 def test_threads_are_used_and_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
     seen: list[int] = []
@@ -171,6 +190,13 @@ def test_both_ways_at_once_are_told_together_and_each(fake_cuda: FakeModule) -> 
     assert waits == [(out, current), (back, current), (current, out), (current, back)]
     used = [event[1] for event in events if event[0] == "current"]
     assert used[:3] == [out, back, current]
+
+
+def test_launches_are_no_speed_of_a_way(fake_cuda: FakeModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fake_bench.SteadyClock.take_flags", lambda self: ["launch_bound"])
+    outcome = baseline.run(gpu_case("both"), context())
+    assert outcome.phases["both"].median_s == CALL_S
+    assert outcome.metrics["each_way_gbps"] is None
 
 
 @pytest.mark.parametrize("direction", ["d2h", "h2d", "both", "d2d"])

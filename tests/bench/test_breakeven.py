@@ -137,7 +137,7 @@ def copy_result(
         }
     )
     median_s = latency_s + case.raw_bytes / gbps / GB
-    phase = PhaseSamples(samples_s=[median_s], work_bytes=case.raw_bytes, median_s=median_s)
+    phase = PhaseSamples(samples_s=6 * [median_s], work_bytes=case.raw_bytes, median_s=median_s)
     return CaseResult.model_validate(
         {
             "case_id": case.id,
@@ -208,6 +208,15 @@ def test_a_baseline_without_transfers_is_refused(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", [copy_result("d2h", 1 << 16, 9.0)])
     with pytest.raises(UsageError, match=r"no pinned copies.*--link-gbps"):
         resolve_link(experiment(baseline=run))
+
+
+def test_a_baseline_of_single_samples_gives_no_link_and_says_what_it_takes(tmp_path: Path) -> None:
+    results = [copy_result(way, size, 54.0) for way in ("d2h", "h2d") for size in (1 << 14, 1 << 18, 1 << 22)]
+    for result in results:
+        [timed] = result.phases.values()
+        timed.samples_s = timed.samples_s[:1]
+    with pytest.raises(UsageError, match=r"whose times count; run .*, 6 samples or more, or give --link-gbps"):
+        resolve_link(experiment(baseline=run_of(tmp_path / "run", results)))
 
 
 def test_a_baseline_that_is_no_run_is_refused(tmp_path: Path) -> None:

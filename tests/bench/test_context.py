@@ -16,7 +16,8 @@ from kvbench.bench import compress
 from kvbench.bench import context as context_module
 from kvbench.config import build_experiment
 from kvbench.measure.clock import Clocks
-from kvbench.record.schema import Case, TensorSpec
+from kvbench.measure.unseen_work import LOOKS
+from kvbench.record.schema import Case, PhaseSamples, TensorSpec
 
 
 def cases(**fields: object) -> tuple[Case, ...]:
@@ -61,9 +62,9 @@ def test_work_that_goes_on_beside_the_clock_leaves_no_median() -> None:
     [case, _] = cases(source="gaussian", tensor_size=1024)
     seen: list[object] = []
 
-    def unseen_s(call: object) -> float:
-        seen.append(call)
-        return unseen[0]
+    def unseen_s(call: object, calls: int) -> float:
+        seen.append((call, calls))
+        return unseen[min(len(seen), len(unseen)) - 1]
 
     def clocks(device: str, device_id: int) -> Clocks:
         return replace(steady_clocks(device, device_id), unseen_s=unseen_s)
@@ -76,7 +77,10 @@ def test_work_that_goes_on_beside_the_clock_leaves_no_median() -> None:
     timed = shared.sample(case, "encode_kernel", int, SteadyClock())
     assert "unseen_work" in timed.flags
     assert (timed.median_s, timed.ci_low_s, timed.ci_high_s) == (None, None, None)
-    assert seen == [int, int]
+    assert seen == [(int, 1)] * (1 + LOOKS)
+    seen.clear()
+    unseen = [0.5 * CALL_S, 0.0]  # the host was held up at the first look
+    assert shared.sample(case, "encode_kernel", int, SteadyClock()).median_s == CALL_S
 
 
 def test_a_phase_and_the_source_have_ranges_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,17 +104,21 @@ def test_a_phase_and_the_source_have_ranges_of_their_own(monkeypatch: pytest.Mon
 def test_the_card_is_measured_once_a_run_and_only_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
-    def measured(clocks: Clocks, device_id: int) -> float:
+    def measured(clocks: Clocks, device_id: int, clock_log: object) -> PhaseSamples:
         asked.append(device_id)
-        return 3000.0
+        seconds = {"median_s": 1e-3, "ci_low_s": 0.8e-3, "ci_high_s": 1.25e-3}
+        return PhaseSamples(samples_s=[1e-3], work_bytes=3_000_000_000, flags=["noisy"], **seconds)
 
-    monkeypatch.setattr(context_module, "device_copy_gbps", measured)
+    monkeypatch.setattr(context_module, "device_copy", measured)
     [case, _] = cases(source="gaussian", tensor_size=1024)
     on_gpu = case.model_copy(update={"device": "cuda"})
-    shared = context(device_id=1)
+    shared = context(device_id=1, watch_of=lambda device, device_id: "no NVML here")
     assert shared.device_copy_gbps(case) is None
     assert [shared.device_copy_gbps(on_gpu) for _ in range(3)] == [3000.0] * 3
     assert asked == [1]
+    copy = "device copy, which kernels are compared with: 3000 GB/s (95 %: 2400 to 3750); flags: noisy"
+    assert shared.notes() == [copy, "clock not watched: no NVML here"]
+    assert context().notes() == []
 
 
 @pytest.mark.cuda

@@ -14,8 +14,8 @@ from kvbench.record.schema import PhaseSamples
 from kvbench.tensors.base import KVView
 
 
-def kernel(median_s: float | None) -> PhaseSamples:
-    return PhaseSamples(samples_s=[1.0], work_bytes=1, median_s=median_s)
+def kernel(median_s: float | None, *flags: str) -> PhaseSamples:
+    return PhaseSamples(samples_s=[1.0], work_bytes=1, median_s=median_s, flags=list(flags))
 
 
 def test_share_is_the_time_of_the_bytes_over_that_of_the_kernel() -> None:
@@ -30,8 +30,13 @@ def test_share_is_the_time_of_the_bytes_over_that_of_the_kernel() -> None:
 
 @pytest.mark.parametrize(
     ("phases", "gbps"),
-    [({"encode_kernel": kernel(None)}, 3.0), ({}, 3.0), ({"encode_kernel": kernel(1e-6)}, None)],
-    ids=["unresolved", "no kernel", "no copy measured"],
+    [
+        ({"encode_kernel": kernel(None)}, 3.0),
+        ({}, 3.0),
+        ({"encode_kernel": kernel(1e-6)}, None),
+        ({"encode_kernel": kernel(1e-6, "launch_bound")}, 3.0),
+    ],
+    ids=["unresolved", "no kernel", "no copy measured", "held up by the host"],
 )
 def test_what_is_not_known_is_none(phases: dict[str, PhaseSamples], gbps: float | None) -> None:
     found = floor.metrics(2000, 1000, phases, gbps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 from fake_comparison import folder, results
@@ -20,15 +21,25 @@ def _two_runs(tmp_path, monkeypatch):
     slow[0].metrics["compressed_bytes"] = 1001
     folder(tmp_path / "a", results(1))
     folder(tmp_path / "b", slow[:-1], {"packages": {"numpy": "2.5.0"}})
+    for number in (2, 3):
+        folder(tmp_path / f"a{number}", results(10 + number, run_shift=0.002 * number))
+        again = results(20 + number, {"encode_call": 1.2}, run_shift=0.002 * number)
+        again[0].metrics["compressed_bytes"] = 1001
+        folder(tmp_path / f"b{number}", again[:-1], {"packages": {"numpy": "2.5.0"}})
+
+
+SIX = ["a", "b", "--more-a", "a2", "a3", "--more-b", "b2", "b3"]
 
 
 def test_the_table_says_it_all(capsys):
-    assert run(["compare", "a", "b"]) == 0
+    assert run(["compare", *SIX]) == 0
     printed = capsys.readouterr()
     assert "slower" in printed.out
     assert "compressed_bytes" in printed.out
     assert "only in A: raw" in printed.out
     assert "margin 5 %: 4 slower" in printed.out
+    assert "ratio of the median times" in printed.out
+    assert "cpu, cuszp: runs of the same code differ by" in " ".join(printed.out.split())
     assert "1 changed, 1 missing" in printed.out
     assert "package numpy: 2.4.6 in A, 2.5.0 in B" in printed.err
 
@@ -39,17 +50,19 @@ def test_the_table_says_it_all(capsys):
         (["slower:5%"], EXIT_GATE),
         (["changed"], EXIT_GATE),
         (["faster,missing"], EXIT_GATE),
-        (["slower:30%", "faster", "added"], 0),
+        (["slower:30%"], EXIT_GATE),  # a case is missing in B
+        (["slower:30%", "faster", "added", "--allow-incomplete"], 0),
+        (["slower", "--allow-incomplete"], EXIT_GATE),
     ],
 )
 def test_the_gate(words, code, capsys):
-    assert run(["compare", "a", "b", "--fail-on", *words]) == code
+    assert run(["compare", *SIX, "--fail-on", *words]) == code
     assert ("kvbench: gate: " in capsys.readouterr().err) == (code != 0)
 
 
 def test_files(tmp_path, capsys):
     for name in ("x.json", "x.csv"):
-        assert run(["compare", "a", "b", "--output", name]) == 0
+        assert run(["compare", *SIX, "--output", name]) == 0
         assert f"table: {name}" in capsys.readouterr().out
     rows = json.loads((tmp_path / "x.json").read_text(), parse_constant=lambda word: pytest.fail(word))
     assert {row["verdict"] for row in rows} >= {"slower", "changed", "missing"}
@@ -67,9 +80,13 @@ def test_files(tmp_path, capsys):
         (["a", "b", "--fail-on", "worse"], "--fail-on worse: use slower"),
         (["a", "b", "--output", "x.txt"], "--output x.txt: a comparison is one table"),
         (["a", "b", "--a", "codec"], "--a codec: give axis=value"),
+        (["a", "b", "--fail-on", "slower"], "--fail-on slower: one run a side cannot tell"),
+        (["a", "a"], "run a of B is given twice, in A already"),
+        (["a", "b", "--more-b", "b2", "../TMP/b2"], "of B is given twice, in B already"),
     ],
 )
 def test_bad_lines_are_one_line(words, problem, capsys):
+    words = [word.replace("TMP", Path.cwd().name) for word in words]
     assert run(["compare", *words]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert problem in line
@@ -84,10 +101,14 @@ def test_unlike_runs_want_to_be_told(tmp_path, capsys):
     assert "unlike: cpu" in capsys.readouterr().err
 
 
-def test_more_runs_and_two_codecs(tmp_path, capsys):
-    folder(tmp_path / "a2", results(5))
-    folder(tmp_path / "b2", results(6, {"encode_call": 1.2}))
-    assert run(["compare", "a", "b", "--more-a", "a2", "--more-b", "b2", "--fail-on", "slower"]) == EXIT_GATE
-    capsys.readouterr()
+def test_one_run_a_side_is_shown_and_not_judged(capsys):
+    assert run(["compare", "a", "b"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "unclear: one run a side" in printed
+    assert "say nothing of what another run would show" in printed
+    assert run(["compare", "a", "b", "--fail-on", "changed"]) == EXIT_GATE
+
+
+def test_two_codecs(capsys):
     assert run(["compare", "a", "a2", "--a", "codec=cuszp", "--b", "codec=raw"]) == 0
     assert "cuszp | raw" in capsys.readouterr().out

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from kvbench.cli.copy_table import BOTH_LEGEND, CLOCKS_LEGEND, copy_table
+from kvbench.cli.copy_table import BOTH_LEGEND, CLOCKS_LEGEND, LATE_LEGEND, copy_table
 from kvbench.record.schema import Case, CaseResult, PhaseSamples
 
 
@@ -18,7 +18,7 @@ def copy(direction: str, elements: int = 64, device: str = "cuda", **fields: Any
 
 def timed(seconds: float, work_bytes: int = 256, **fields: Any) -> PhaseSamples:
     interval = {"ci_low_s": seconds / 2, "ci_high_s": seconds * 1.5}
-    return PhaseSamples(samples_s=[seconds], work_bytes=work_bytes, median_s=seconds, **interval, **fields)
+    return PhaseSamples(samples_s=[seconds] * 6, work_bytes=work_bytes, median_s=seconds, **interval, **fields)
 
 
 def result(case: Case, **fields: Any) -> CaseResult:
@@ -54,6 +54,13 @@ def test_a_transfer_is_one_row_with_the_host_clock_first() -> None:
     assert found[0][-6:] == ["GB/s", "GPU", "us", "GPU", "GB/s", "notes"]
     assert found[-1] == ["d2h", "pinned", "256", *expected, "numa_unknown"]
     assert notes == [CLOCKS_LEGEND]
+
+
+def test_launch_bound_times_are_explained() -> None:
+    phases = {"d2h": timed(1e-6, flags=["launch_bound"]), "d2h_wall": timed(4e-6)}
+    table, notes = copy_table([result(copy("d2h"), phases=phases)])
+    assert rows(table)[-1][-1] == "launch_bound"
+    assert notes == [CLOCKS_LEGEND, LATE_LEGEND]
 
 
 def test_blocks_nodes_and_methods_have_columns_where_some_case_has_them() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -9,7 +10,7 @@ import pytest
 import typer
 
 from kvbench.bound import BOUND_KINDS, BoundPolicy
-from kvbench.cli.baseline import TAKEN
+from kvbench.cli.baseline import DEFAULTS, TAKEN, baseline
 from kvbench.cli.multi import ListOptionCommand
 from kvbench.cli.options import FIELD_OPTIONS, Asked, experiment_options
 from kvbench.config import BASELINE_FIELDS, MODEL_FIELDS, Device, Experiment, Layout, Mode
@@ -63,6 +64,12 @@ def test_help_states_the_default_of_the_model() -> None:
         value = getattr(defaults, field)
         shown = value[0] if isinstance(value, tuple) else value
         assert f"[default: {shown}]" in FIELD_OPTIONS[field].__metadata__[0].help
+
+
+def test_baseline_states_a_precision_of_its_own() -> None:
+    option = inspect.signature(baseline).parameters["precision"].annotation.__metadata__[0]
+    assert f"[default: {DEFAULTS['precision']}]" in option.help
+    assert "precision" not in (baseline.__doc__ or "")
 
 
 def test_no_list_option_has_a_short_name() -> None:

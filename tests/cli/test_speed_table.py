@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from kvbench.bound import Bound
-from kvbench.cli.speed_table import MOST_ROWS, speed_table
+from kvbench.cli.speed_table import KERNEL_LEGEND, MOST_ROWS, speed_table
 from kvbench.record.schema import Case, CaseResult, PhaseSamples, TensorSpec
 
 
@@ -57,6 +57,7 @@ def test_every_column_of_a_kernel_is_there() -> None:
     for word in ("mode", "dtype", "values", "encode", "decode", "kernel us", "GB/s", "of floor", "library us"):
         assert word in text
     assert any("2990 GB/s" in note for note in notes)
+    assert KERNEL_LEGEND in notes
     assert len([line for line in text.splitlines() if " fp32 " in line]) == 3
 
 

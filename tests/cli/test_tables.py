@@ -203,9 +203,19 @@ def test_a_long_sweep_shows_the_front_and_counts_what_it_leaves_out() -> None:
     assert any(note.startswith(f"{50 - len(rows)} rows without a Pareto mark") for note in notes)
 
 
-def test_noisy_times_are_counted() -> None:
-    _, notes = case_table([result(), result(bound=0.1, phase_flags=["noisy"])])
-    assert any(note.startswith("1 of 2 cases have noisy times") for note in notes)
+def test_a_mean_psnr_says_which_tensors_it_leaves_out() -> None:
+    exact, unknown = result(layer=1), result(layer=2)
+    exact.metrics.update(psnr_db=None, max_abs_error=0.0)
+    unknown.metrics["psnr_db"] = None
+    [row] = grouped([result(), exact], leaving_out=("layer", "tensor"))
+    assert (row.mean_psnr_db, row.exact) == (40.0, 1)
+    assert grouped([result(), unknown], leaving_out=("layer", "tensor"))[0].mean_psnr_db is None
+    assert grouped([exact], leaving_out=())[0].mean_psnr_db is None
+    for one in (shared := many()):
+        one.metrics["psnr_db"] = 26.2
+    shared[0].metrics.update(psnr_db=None, max_abs_error=0.0)
+    text = " ".join(printed(case_table(shared)[0], width=140))
+    assert "PSNR: 1 exact left out" in text
 
 
 def test_without_a_measured_case_there_is_no_table() -> None:

@@ -18,6 +18,7 @@ class FakeRuntime:
     def __init__(self, answer: int = 0) -> None:
         self.answer = answer
         self.pinned: list[int] = []
+        self.unpin_answer = 0
 
     def cudaHostRegister(self, address: int, size: int, flags: int) -> int:  # noqa: N802  CUDA's name
         assert (size, flags) == (200, 2)
@@ -27,7 +28,7 @@ class FakeRuntime:
 
     def cudaHostUnregister(self, address: int) -> int:  # noqa: N802
         self.pinned.remove(address)
-        return 0
+        return self.unpin_answer
 
 
 @pytest.fixture
@@ -57,6 +58,39 @@ def test_what_is_pinned_is_given_back_whatever_happens(runtime: FakeRuntime) -> 
 
     with pytest.raises(RuntimeError, match="on purpose"):
         use_and_break()
+    assert runtime.pinned == []
+
+
+def test_memory_that_stays_pinned_fails_the_case_unless_it_failed_before(runtime: FakeRuntime) -> None:
+    def use(error: Exception | None) -> None:
+        with HostMemory() as memory:
+            memory.pinned(CONTENT)
+            memory.pinned(CONTENT)
+            if error is not None:
+                raise error
+
+    runtime.unpin_answer = 4
+    with pytest.raises(CaseFailed, match=r"did not unpin 2 host buffers \(4\)") as error:
+        use(None)
+    assert error.value.reason_code == "cannot_unpin"
+    with pytest.raises(ValueError, match="on purpose"):
+        use(ValueError("on purpose"))
+    assert runtime.pinned == []
+
+
+def test_what_is_pinned_is_given_back_where_the_gpu_broke(
+    runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("CUDA error: illegal memory access")
+
+    def use() -> None:
+        with HostMemory() as memory:
+            memory.pinned(CONTENT)
+            monkeypatch.setattr(torch.cuda, "synchronize", broken)
+
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        use()
     assert runtime.pinned == []
 
 

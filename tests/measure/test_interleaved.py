@@ -10,6 +10,7 @@ import pytest
 
 from kvbench.measure.interleaved import MIN_PAIRS, Trial, sample_pairs
 from kvbench.measure.sampling import StopRule
+from kvbench.measure.throttle import ClockLog, Sighting
 from kvbench.record.schema import PhaseSamples
 
 
@@ -37,6 +38,9 @@ class Bench:
         for _ in range(calls):
             call()
         return self.now_s - start_s
+
+    def take_flags(self) -> list[str]:
+        return []
 
 
 def pairs(bench: Bench, a_s: float = 0.01, b_s: float = 0.02, seed: int = 0, **rule: object) -> list[PhaseSamples]:
@@ -94,3 +98,27 @@ def test_a_clock_that_shows_nothing_ends_by_the_host_s_time() -> None:
     a, b = pairs(Bench(), a_s=0.0, b_s=0.0, time_limit_s=0.01)
     assert (a.median_s, b.median_s) == (None, None)
     assert "unresolved" in a.flags
+
+
+class Watch:
+    """Counts how often somebody looks."""
+
+    looks = 0
+
+    def look(self) -> Sighting:
+        self.looks += 1
+        return Sighting(1980, ())
+
+
+def test_the_gpu_is_not_asked_after_every_pair() -> None:
+    watch, bench = Watch(), Bench()
+    a, b = (Trial(bench.call(name, 0.01), bench, 1000, f"case/{name}") for name in "ab")
+    rule = StopRule(iterations=50)
+    sample_pairs(a, b, rule=rule, rng=np.random.default_rng(0), clock_log=ClockLog(watch))
+    assert 2 <= watch.looks < 50
+
+
+def test_a_burst_does_not_end_it() -> None:
+    a, _ = pairs(Bench(), a_s=1e-3, b_s=1e-3, time_limit_s=1e6)
+    assert a.stop_reason == "precision"
+    assert sum(a.samples_s) >= 0.05

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import torch
 
 from kvbench.measure.clock import HostClock
 from kvbench.measure.sampling import StopRule, sample
@@ -27,6 +28,7 @@ class FakeNvml:
     def __init__(self) -> None:
         self.clock_mhz = FULL_MHZ
         self.reasons = 0
+        self.most_mhz = FULL_MHZ
         self.tells = True
         self.looks = 0
 
@@ -39,6 +41,10 @@ class FakeNvml:
         assert (handle, clock) == ("gpu", self.NVML_CLOCK_SM)
         self.looks += 1
         return self._answer(self.clock_mhz)
+
+    def nvmlDeviceGetMaxClockInfo(self, handle: object, clock: int) -> int:  # noqa: N802
+        assert (handle, clock) == ("gpu", self.NVML_CLOCK_SM)
+        return self._answer(self.most_mhz)
 
     def nvmlDeviceGetCurrentClocksThrottleReasons(self, handle: object) -> int:  # noqa: N802
         assert handle == "gpu"
@@ -140,6 +146,31 @@ def test_a_gpu_that_does_not_tell_leaves_the_columns_empty(nvml: FakeNvml) -> No
 
 def test_there_is_nothing_to_watch_without_a_gpu() -> None:
     assert device_watch("cpu", 0) is None
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without an NVIDIA GPU")
+def test_why_a_gpu_cannot_be_watched_is_one_line() -> None:
+    why = device_watch("cuda", 0)
+    assert isinstance(why, str)
+    assert why
+    assert "\n" not in why
+
+
+def test_a_clock_that_is_low_from_the_start_is_told_of_the_run(nvml: FakeNvml) -> None:
+    nvml.clock_mhz, nvml.reasons = 600, CHOSEN_CLOCK
+    log = log_of(nvml)
+    assert phase(log).flags == []
+    assert log.note() == (
+        f"SM clock 600 MHz of at most {FULL_MHZ}: this GPU never ran at its full clock, its kernels could be faster"
+    )
+    nvml.clock_mhz = FULL_MHZ
+    phase(log)
+    assert log.note() == f"SM clock {FULL_MHZ} MHz of at most {FULL_MHZ}"
+    nvml.tells = False
+    assert log.note() == f"SM clock {FULL_MHZ} MHz; NVML does not tell the most it can be"
+    mute = log_of(nvml)
+    phase(mute)
+    assert mute.note() == "clock not watched: NVML does not tell it"
 
 
 def test_without_a_log_nothing_is_said_of_clocks() -> None:

@@ -32,7 +32,7 @@ def copies(
         seconds = (latency_s + case.raw_bytes / gbps / GB) * (1 + noise * float(rng.standard_normal()))
         seconds *= (odd or {}).get(elements, 1.0)
         timed = phase(seconds, case.raw_bytes, rng, samples=1)
-        timed.median_s = seconds
+        timed.samples_s, timed.median_s = 6 * [seconds], seconds
         made.append(result(case, phases={f"{direction}_wall": timed}))
     return made
 
@@ -96,6 +96,25 @@ def test_only_pinned_copies_of_one_piece_that_went_well_count() -> None:
     measured = points([*unresolved, *scattered, *pageable, *bad, *good], "d2h")
     assert measured == points(good, "d2h")
     assert len(measured) == len(SIZES)
+
+
+def test_times_that_may_decide_nothing_are_not_fitted_and_counted() -> None:
+    good = copies("d2h")
+    bad = copies("d2h", gbps=1.0, sizes=[1 << 17, 1 << 19, 1 << 21, 1 << 23])
+    bad[0].phases["d2h_wall"].samples_s = bad[0].phases["d2h_wall"].samples_s[:1]
+    for one, flag in zip(bad[1:], ("few_samples", "throttled", "unseen_work"), strict=True):
+        one.phases["d2h_wall"].flags.append(flag)
+    [fit] = fits([*bad, *good])
+    assert (fit.sizes, fit.left_out) == (len(SIZES), 4)
+    assert fit.gbps == pytest.approx(55, rel=1e-4)
+    assert fits(bad) == []
+
+
+def test_noisy_times_are_fitted() -> None:
+    noisy = copies("d2h")
+    for one in noisy:
+        one.phases["d2h_wall"].flags.append("noisy")
+    assert [fit.left_out for fit in fits(noisy)] == [0]
 
 
 def test_fits_are_written_as_strict_json(tmp_path: Path) -> None:

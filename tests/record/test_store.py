@@ -14,7 +14,7 @@ import pytest
 from fake_run import LINK, codec_case, finished, make_run, result, sweep_results, tensor
 
 from kvbench.errors import KvbenchError, UsageError
-from kvbench.record import store
+from kvbench.record import folder as folder_module
 from kvbench.record.schema import SCHEMA_VERSION
 from kvbench.record.store import RunFolder
 
@@ -288,7 +288,7 @@ def test_an_interrupt_while_a_run_is_made_leaves_nothing(tmp_path, monkeypatch, 
         raise KeyboardInterrupt
 
     if place == "flock":
-        monkeypatch.setattr(store.fcntl, "flock", interrupt)
+        monkeypatch.setattr(folder_module.fcntl, "flock", interrupt)
     else:
         monkeypatch.setattr(
             RunFolder, "write_manifest", interrupt if place == "write_manifest" else write_then_interrupt

@@ -9,13 +9,14 @@ import pytest
 from fake_run import LINK, baseline_results, codec_case, copy_case, make_run, phase, result, sweep_results, tensor
 
 from kvbench.record.schema import PhaseSamples
-from kvbench.report.answer import answer, pays, settings
+from kvbench.report.answer import answer
 from kvbench.report.notes import flag_notes
+from kvbench.report.setting import pays, settings
 from kvbench.report.totals import raw_link_gbps, total
 
 
 def timed(seconds: float, low: float | None = None, high: float | None = None) -> PhaseSamples:
-    return PhaseSamples(samples_s=[seconds], work_bytes=1, median_s=seconds, ci_low_s=low, ci_high_s=high)
+    return PhaseSamples(samples_s=6 * [seconds], work_bytes=1, median_s=seconds, ci_low_s=low, ci_high_s=high)
 
 
 def coded(bound: float | None, ratio: float, call_s: float, name: str = "k", spread: float = 0.0, **fields):
@@ -112,11 +113,12 @@ def test_totals_agree_with_the_recorded_metrics():
 
 def test_settings_are_labelled_by_what_varies(tmp_path):
     folder = make_run(tmp_path / "run", sweep_results(bounds=(1e-2, 1e-3)))
-    words = [str(setting) for setting in settings(folder.manifest(), folder.results())]
-    assert "cuszp fixed sample at rel 1e-2" in words
+    found = settings(folder.manifest(), folder.results())
+    words = [setting.label if setting.bound is None else f"{setting.label} {setting.bound}" for setting in found]
+    assert "cuszp fixed sample rel 0.01" in words
     assert "raw" in words
     assert not any("compatible" in word for word in words)  # its case is invalid
-    assert "cuszp plain values.npy at rel 1e-3" in words
+    assert "cuszp plain values.npy rel 0.001" in words
 
 
 def test_copies_name_their_fastest_size_and_what_was_not_measured(tmp_path):
@@ -179,3 +181,96 @@ def test_uncertain_times_are_counted():
     assert flag_notes([result(case, phases={"a": held})]) == [
         "Throttled clocks in 1 of 1 cases: the hardware held its clock down while they were timed."
     ]
+    held.throttle_reasons = ["sw_power_cap", "hw_slowdown"]
+    assert flag_notes([result(case, phases={"a": held})])[0].endswith("were timed (hw_slowdown, sw_power_cap).")
+
+
+@pytest.mark.parametrize(
+    "flag", ["few_samples", "unresolved", "unseen_work", "launch_bound", "numa_mixed", "staged", "throttled", "noisy"]
+)
+def test_every_flag_about_times_has_words(flag):
+    marked = result(codec_case(tensor(0, "k")), phases={"a": phase(1e-3, 1, np.random.default_rng(0))}, flags=[flag])
+    [line] = flag_notes([marked])
+    assert " in 1 of 1 cases: " in line
+
+
+# Times that may decide nothing.
+
+
+def doubtful(bound: float, ratio: float, call_s: float, samples: int = 6, flags: tuple[str, ...] = (), **fields):
+    """As `coded`, but its calls have so many samples or these flags, and no interval."""
+    one = coded(bound, ratio, call_s, **fields)
+    half = PhaseSamples(samples_s=samples * [call_s / 2], work_bytes=1, median_s=call_s / 2, flags=list(flags))
+    return one.model_copy(update={"phases": {"encode_call": half, "decode_call": half}})
+
+
+def test_one_sample_never_decides(ask, tmp_path):
+    one = doubtful(1e-2, 4.0, 20e-6, samples=1)
+    text = ask(one)
+    assert "(assumed) compression pays" not in text
+    assert "it is unclear whether compression pays: at best, cuszp plain at rel 1e-2 moves 50 GB/s" in text
+    assert "for times of too few samples; take 6 samples or more: raise --iterations, or leave it out" in text
+    assert "By those times it would pay over links slower than 75 GB/s" in text
+    [setting] = settings(make_run(tmp_path / "again", [one]).manifest(), [one])
+    assert pays(setting, LINK) == "unclear"
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"), [("throttled", "the GPU's clock held down"), ("few_samples", "of too few samples")]
+)
+def test_spoiled_times_never_decide(ask, flag, words):
+    text = ask(doubtful(1e-2, 4.0, 20e-6, flags=(flag,)), link=LINK.model_copy(update={"out_gbps": 0.05}))
+    assert "it is unclear whether compression pays" in text
+    assert words in text
+
+
+def test_one_doubtful_tensor_makes_its_setting_doubtful(ask):
+    text = ask(coded(1e-2, 4.0, 20e-6, spread=0.1), doubtful(1e-2, 4.0, 20e-6, samples=5, name="v"))
+    assert "it is unclear whether compression pays" in text
+    assert "95 % interval" not in text  # of half the times there is none
+
+
+def test_six_equal_samples_are_an_interval_without_width(ask):
+    assert "compression pays: cuszp plain at rel 1e-2 moves 50 GB/s of" in ask(doubtful(1e-2, 4.0, 20e-6))
+
+
+def test_a_doubtful_setting_does_not_take_the_headline_of_a_sure_one(ask):
+    text = ask(doubtful(1e-1, 40.0, 1e-6, samples=1), coded(1e-2, 4.0, 20e-6, spread=0.01))
+    assert "compression pays: cuszp plain at rel 1e-2" in text
+    assert "It pays over links slower than 75 GB/s (95 % interval 74.3 to 75.8) with cuszp plain at rel 1e-2" in text
+    assert "It is unclear whether cuszp plain at rel 1e-1 would pay" in text
+
+
+# Tensors and the run's end.
+
+
+def test_settings_over_fewer_tensors_are_not_compared(ask):
+    text = ask(coded(1e-2, 4.0, 20e-6), coded(1e-2, 4.0, 20e-6, "v"), coded(1e-1, 40.0, 1e-6))
+    assert "compression pays: cuszp plain at rel 1e-2 moves" in text
+    assert "Left out of this: cuszp plain at rel 1e-1, 1 of 2 tensors." in text
+    alone = ask(coded(1e-2, 4.0, 20e-6), coded(1e-1, 40.0, 1e-6, "v"))
+    assert "cuszp plain at rel 1e-1, 1 of 2 tensors moves" in alone
+
+
+def test_a_run_that_did_not_finish_says_so(tmp_path):
+    folder = make_run(tmp_path / "run", [coded(1e-2, 4.0, 20e-6)])
+    manifest = folder.manifest().model_copy(update={"status": "interrupted", "cases_planned": 2})
+    assert answer(manifest, folder.results())[0] == "This run is interrupted: 1 of 2 cases have a result."
+
+
+def test_a_tensor_timed_beside_several_rivals_counts_once(tmp_path):
+    sides = []
+    for bound in (1e-1, 1e-2, 1e-3):
+        for name in ("k", "v"):
+            cuszp = coded(bound, 4.0, 20e-6, name)
+            raw = cuszp.case.model_copy(update={"codec": "raw", "codec_params": {}, "mode": None, "bound": None})
+            for case in (cuszp.case.against(raw, "a"), raw.against(cuszp.case, "b")):
+                sides.append(result(case, metrics=cuszp.metrics, phases=cuszp.phases))
+    found = settings(make_run(tmp_path / "run", sides).manifest(), sides)
+    assert [(setting.tensors, setting.of_tensors, setting.total.tensors) for setting in found] == 4 * [(2, 2, 2)]
+    assert next(setting for setting in found if setting.label.startswith("raw")).total.raw_bytes == 2_000_000
+
+
+def test_the_error_says_that_it_is_a_mean_over_tensors(ask):
+    text = ask(coded(1e-2, 4.0, 20e-6), coded(1e-2, 4.0, 20e-6, "v"))
+    assert "error of 0.5 % of max \N{MINUS SIGN} min (mean over 2 tensors)" in text

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from fake_run import codec_case, finished, make_run, phase, result, sweep_results, tensor
 
+from kvbench.report import draw
 from kvbench.report import time_table as time_table_module
 from kvbench.report.against_speed import front
 from kvbench.report.case_table import case_table
 from kvbench.report.page_table import Cell, make_table, number_cell, text_cell
+from kvbench.report.pair_table import pair_table
 from kvbench.report.runs import read_runs
 from kvbench.report.setting_table import setting_table
 from kvbench.report.time_table import time_table
@@ -80,3 +83,27 @@ def test_the_front_keeps_what_nothing_beats():
     spots = [(1.0, 9.0), (2.0, 5.0), (2.0, 4.0), (3.0, 5.0), (4.0, 1.0), (4.0, 1.0), (1.0, 8.0)]
     assert front(spots) == [0, 3, 4, 5]
     assert front([]) == []
+
+
+def test_pairs_of_an_ab_run_have_a_table_and_other_runs_none(tmp_path):
+    plain, outlier = codec_case(tensor(0, "k")), codec_case(tensor(0, "k"), "outlier")
+    sides = [finished(plain.against(outlier, "a")), finished(outlier.against(plain, "b"))]
+    quick = sides[0].phases["encode_call"]
+    sides[1].phases["encode_call"] = quick.model_copy(
+        update={"samples_s": [2 * seconds for seconds in quick.samples_s]}
+        | {name: 2 * getattr(quick, name) for name in ("median_s", "ci_low_s", "ci_high_s")}
+    )
+    folder = make_run(tmp_path / "ab", sides)
+    table = pair_table(read_runs([folder]))
+    heads = dict(zip(table.heads, zip(*table.rows, strict=True), strict=True))
+    assert [cell.text for cell in heads["phase"]] == ["encode_call", "decode_call"]
+    assert heads["B / A"][0].number == pytest.approx(2.0)
+    assert heads["verdict"][0].text == "slower"
+    assert ("A", "cuszp plain rel 1e-2") in table.common
+    assert ("B", "cuszp outlier rel 1e-2") in table.common
+    draw(folder)
+    assert ">A against B</h2>" in (folder.path / "report.html").read_text()
+    alone = make_run(tmp_path / "alone", [finished(plain)])
+    assert pair_table(read_runs([alone])).rows == ()
+    draw(alone)
+    assert "A against B" not in (alone.path / "report.html").read_text()

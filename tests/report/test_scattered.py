@@ -9,7 +9,10 @@ from fake_run import copy_case, make_run, phase, result
 
 from kvbench.record.schema import CaseResult
 from kvbench.report import draw
-from kvbench.report.copies import copy_speed, copy_words
+from kvbench.report.copies import copy_speed, copy_words, draw_copies
+from kvbench.report.copies_of_runs import draw_copies_of_runs
+from kvbench.report.scattered import draw_scattered
+from kvbench.report.style import HOLLOW
 
 
 def copied(direction: str, elements: int, gbps: float, start_s: float = 8e-6, **fields: Any) -> CaseResult:
@@ -83,3 +86,28 @@ def test_scattered_copies_alone_are_drawn_and_an_unresolved_one_leaves_a_gap(tmp
     draw(folder)
     assert (folder.path / "plots" / "scattered_copy_speed.svg").exists()
     assert not (folder.path / "plots" / "copy_speed.svg").exists()
+
+
+def test_an_invalid_copy_is_hollow_and_told_in_every_figure_of_copies(tmp_path, monkeypatch) -> None:
+    from matplotlib.axes import Axes
+
+    hollow: list[object] = []
+    really_plot = Axes.plot
+
+    def record(self, x, y, *arguments, **named):
+        if named.get("markerfacecolor") == HOLLOW["markerfacecolor"]:
+            hollow.extend(x)
+        return really_plot(self, x, y, *arguments, **named)
+
+    monkeypatch.setattr(Axes, "plot", record)
+    invalid = {"status": "invalid", "reason_code": "unresolved", "reason": "too short"}
+    whole = [copied("d2h", 4**power, 55.0) for power in (8, 9)]
+    blocks = [scattered("d2h", "zero_copy", count) for count in (32, 64)]
+    for members in (whole, blocks):
+        members[0] = members[0].model_copy(update=invalid)
+    for draw_figure, members in ((draw_copies, whole), (draw_copies_of_runs, whole), (draw_scattered, blocks)):
+        hollow.clear()
+        caption = draw_figure(tmp_path, members, []).caption
+        assert hollow == [members[0].case.raw_bytes]
+        assert "Hollow marker: a case there is invalid (unresolved)." in caption
+        assert "Hollow" not in draw_figure(tmp_path, members[1:], []).caption

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from fake_run import codec_case, finished, make_run, sweep_results, tensor
 
-from kvbench.report.answer import settings
 from kvbench.report.axis import binary_size, bound_number, measured_number, plain_number, round_numbers
 from kvbench.report.series import MAX_LINES, drawable, line_labels, make_grid
+from kvbench.report.setting import settings
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from fake_run import LINK, codec_case, result, tensor
 
 from kvbench.record.schema import PhaseSamples
-from kvbench.report.stages import KERNEL, RANGE, REST, TRANSFER, breakdown, send_s
+from kvbench.report.stages import KERNEL, RANGE, REST, TRANSFER, breakdown, phase_total, send_s
 from kvbench.report.stages import LINK as COMPUTED
 
 
@@ -15,7 +15,7 @@ def case(name: str = "k", **phases: float):
     spec = tensor(0, name)
     timed = {
         phase: PhaseSamples(
-            samples_s=[seconds], work_bytes=1, median_s=seconds, ci_low_s=0.9 * seconds, ci_high_s=1.1 * seconds
+            samples_s=6 * [seconds], work_bytes=1, median_s=seconds, ci_low_s=0.9 * seconds, ci_high_s=1.1 * seconds
         )
         for phase, seconds in phases.items()
     }
@@ -48,6 +48,19 @@ def test_parts_longer_than_their_call_are_told_and_never_negative():
     out = breakdown("encode", [case(range=4e-6, encode_kernel=8e-6, encode_call=10e-6)], None)
     assert out.excess
     assert out.stages[REST] == 0.0
+
+
+def test_a_call_longer_than_the_same_call_with_its_transfer_is_told_too():
+    out = breakdown("encode", [case(encode_call=10e-6, encode_transfer=9e-6)], None)
+    assert sum(out.stages.values()) > out.whole_s.value == pytest.approx(9e-6)
+    assert out.excess
+
+
+def test_the_interval_of_a_sum_is_none_where_one_of_its_times_has_none():
+    alone = case("v", encode_call=10e-6)
+    alone.phases["encode_call"].samples_s = [10e-6]
+    found = phase_total("encode_call", [case(encode_call=10e-6), alone])
+    assert found.low == found.value == found.high == pytest.approx(20e-6)
 
 
 def test_a_phase_with_a_new_name_is_kept_as_a_whole():

@@ -10,10 +10,10 @@ from kvbench.report.comparison.machines import differing, unfinished, unlike
 from kvbench.report.comparison.metrics import changed_rows
 from kvbench.report.comparison.pairing import Matched, match
 from kvbench.report.comparison.rows import Row, with_verdicts
-from kvbench.report.comparison.sides import Side
-from kvbench.report.comparison.times import spread_between, time_rows
+from kvbench.report.comparison.sides import Side, require_distinct
+from kvbench.report.comparison.spreads import Spreads, spreads_between
+from kvbench.report.comparison.times import time_rows
 from kvbench.verdict.judge import DEFAULT_MARGIN
-from kvbench.verdict.spread import Spread
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,18 @@ class Comparison:
     margin: float
     rows: Sequence[Row]
     notes: Sequence[str]  # what differs between the runs besides the rows
-    spreads: dict[str, Spread | None]  # by device: what runs of the same code differ by
+    matched: Sequence[Matched]
+    spreads: Spreads  # what runs of the same code differ by
 
 
 def compare(a: Side, b: Side, *, margin: float = DEFAULT_MARGIN, allow_unlike: bool = False) -> Comparison:
     """Compare every case of both sides.
 
-    Raises UsageError where the sides have no case in common, where cases cannot be told apart, or where the runs were
-    made on unlike hardware or with another schema and `allow_unlike` does not say that this is wanted.
+    Raises UsageError where a run is given twice, where the sides have no case in common, where cases cannot be told
+    apart, or where the runs were made on unlike hardware or with another schema and `allow_unlike` does not say that
+    this is wanted.
     """
+    require_distinct(a, b)
     a.require_results()
     b.require_results()
     apart = unlike(a, b)
@@ -41,12 +44,10 @@ def compare(a: Side, b: Side, *, margin: float = DEFAULT_MARGIN, allow_unlike: b
         raise UsageError(f"these runs are unlike: {'; '.join(apart)}; --allow-unlike compares them all the same")
     matched = match(a, b)
     _require_common(matched)
-    devices = {one.case.device for one in matched}
-    rows = with_verdicts(_in_order(matched, [*time_rows(matched, a, b), *changed_rows(matched)]), margin)
+    spreads = spreads_between(a, b)
+    rows = with_verdicts(_in_order(matched, [*time_rows(matched, spreads), *changed_rows(matched)]), margin)
     notes = [*(f"unlike: {phrase}" for phrase in apart), *unfinished(a, b), *differing(a, b)]
-    return Comparison(
-        a, b, margin, rows, notes, {device: spread_between(matched, a, b, device) for device in sorted(devices)}
-    )
+    return Comparison(a, b, margin, rows, notes, matched, spreads)
 
 
 def _in_order(matched: Sequence[Matched], rows: Sequence[Row]) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Owns `--fail-on`: which rows of a comparison make its exit code that of a failed gate."""
+"""Owns `--fail-on`: what in a comparison makes its exit code that of a failed gate."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kvbench.errors import UsageError
+from kvbench.report.comparison.compare import Comparison
+from kvbench.report.comparison.pairing import Cell
 from kvbench.report.comparison.rows import Row, with_verdicts
+from kvbench.report.comparison.sides import Side
+from kvbench.report.comparison.spreads import phase_in_runs, phases_of
 
 WITH_MARGIN = ("slower", "faster", "unclear")
 WORDS = (*WITH_MARGIN, "changed", "missing", "added")
+FEWEST_RUNS = 3  # of both sides together, for a verdict on times
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,44 @@ def parse_margin(option: str, text: str) -> float:
     if not 0 < percent < 1000:
         raise UsageError(f"{option} {text}: give a number of per cent above 0, such as 5%")
     return percent / 100
+
+
+def require_repeats(conditions: Iterable[Condition], a: Side, b: Side) -> None:
+    """Raises UsageError where a condition can never be met: one run a side finds nothing slower or faster."""
+    asked = [condition for condition in conditions if condition.word in {"slower", "faster"}]
+    if asked and len(a.runs) + len(b.runs) < FEWEST_RUNS:
+        raise UsageError(
+            f"--fail-on {asked[0]}: one run a side cannot tell; give more runs of each side, best three, with --more-a "
+            "and --more-b"
+        )
+
+
+def lost_in_b(found: Comparison, conditions: Iterable[Condition]) -> list[str]:
+    """A phrase for each kind of result that B lacks, where a condition on times would pass for want of a time.
+
+    Cases that were ok in A and are not so in every run of B, phases that only A could time, runs of B that did not end.
+    Empty without a condition on times.
+    """
+    if not any(condition.word in WITH_MARGIN for condition in conditions):
+        return []
+    both = [(one.a, one.b) for one in found.matched if one.a is not None and _ok_runs(one.a)]
+    whole = [(a, b) for a, b in both if b is not None and _ok_runs(b) == len(found.b.runs)]
+    phases = sum(len(phase_in_runs(b, phase)) < len(found.b.runs) for a, b in whole for phase in _timed_phases(a))
+    ended = [run for run in found.b.runs if run.manifest.status != "finished"]
+    counts = (
+        (len(both) - len(whole), "cases were ok in A and failed, are invalid or are missing in B"),
+        (phases, "phases were timed in A and not in B"),
+        (len(ended), "runs of B did not finish"),
+    )
+    return [f"{count} {what}" for count, what in counts if count]
+
+
+def _ok_runs(cell: Cell) -> int:
+    return sum(result.status == "ok" for result in cell.results)
+
+
+def _timed_phases(cell: Cell) -> list[str]:
+    return [phase for phase in phases_of(cell) if phase_in_runs(cell, phase)]
 
 
 def offending(rows: Sequence[Row], conditions: Iterable[Condition]) -> list[tuple[Condition, int]]:

@@ -58,6 +58,20 @@ class Side:
         return all(_text(values[axis]) in wanted for axis, wanted in self.chosen.items())
 
 
+def require_distinct(a: Side, b: Side) -> None:
+    """Raises UsageError where a run is given twice, by folder or by id: it would pass for a repeat of itself."""
+    seen: dict[str, str] = {}
+    for side in (a, b):
+        for run in side.runs:
+            for name in (f"folder {run.path.resolve()}", f"id {run.manifest.run_id}"):
+                if name in seen:
+                    raise UsageError(
+                        f"run {run.path} of {side.name} is given twice, in {seen[name]} already: a run is no repeat of "
+                        "itself; give runs measured one after another, and compare codecs within one run with --ab"
+                    )
+                seen[name] = side.name
+
+
 def parse_chosen(option: str, words: Iterable[str]) -> dict[str, frozenset[str]]:
     """`axis=value` words as a map; an axis given twice takes either value. Raises UsageError naming the bad word."""
     chosen: dict[str, frozenset[str]] = {}

@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from kvbench.verdict import blocks
-from kvbench.verdict.blocks import RESAMPLES, block_length, block_medians, resampled_medians
+from kvbench.verdict import block_bootstrap
+from kvbench.verdict.block_bootstrap import (
+    MOST_DRAWN,
+    RESAMPLES,
+    block_length,
+    block_medians,
+    median_error,
+    resampled_medians,
+)
 
 
 def series(count: int, phi: float) -> list[float]:
@@ -32,13 +39,13 @@ def series(count: int, phi: float) -> list[float]:
     ],
 )
 def test_the_optimal_length_is_that_of_another_implementation(count, phi, expected):
-    assert blocks._optimal_length(rankdata(series(count, phi))) == pytest.approx(expected, rel=1e-9)
+    assert block_bootstrap._optimal_length(rankdata(series(count, phi))) == pytest.approx(expected, rel=1e-9)
 
 
 # There the correlation at a lag is scaled otherwise, so that another lag may be the last that counts.
 @pytest.mark.parametrize(("count", "phi", "expected"), [(50, 0.8, 4.25), (200, 0.8, 9.94), (1000, 0.95, 50.8)])
 def test_strong_correlation_asks_for_blocks_about_as_long(count, phi, expected):
-    assert blocks._optimal_length(rankdata(series(count, phi))) == pytest.approx(expected, rel=0.35)
+    assert block_bootstrap._optimal_length(rankdata(series(count, phi))) == pytest.approx(expected, rel=0.35)
 
 
 def test_lengths_at_the_edges():
@@ -76,5 +83,19 @@ def test_blocks_show_the_error_that_correlation_makes():
 
 def test_many_samples_are_resampled_in_pieces(monkeypatch):
     whole = resampled_medians(series(50, 0.5), 4, np.random.default_rng(0))
-    monkeypatch.setattr(blocks, "RESAMPLED_AT_A_TIME", 500)
+    monkeypatch.setattr(block_bootstrap, "RESAMPLED_AT_A_TIME", 500)
     assert len(resampled_medians(series(50, 0.5), 4, np.random.default_rng(0))) == len(whole)
+
+
+def test_of_very_many_samples_some_are_drawn_and_the_error_is_that_of_all():
+    values = np.random.default_rng(0).standard_normal(10 * MOST_DRAWN)
+    medians = resampled_medians(values, 4, np.random.default_rng(0))
+    # The median of n normal values has the standard error sqrt(pi / 2 n).
+    assert np.std(medians) == pytest.approx(np.sqrt(np.pi / 2 / len(values)), rel=0.15)
+    assert np.mean(medians) == pytest.approx(np.median(values), abs=np.std(medians))
+
+
+def test_few_samples_count_as_few_blocks():
+    error, freedom = median_error(series(6, 0.0), np.random.default_rng(0))
+    assert (error > 0, freedom) == (True, 1)
+    assert median_error(series(100, 0.0), np.random.default_rng(0))[1] > 5
