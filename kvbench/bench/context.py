@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -185,8 +186,8 @@ class BenchContext:
         unseen_s = self.clocks(case).unseen_s
         if unseen_s is None:
             return
-        looks = (unseen_s(call, timed.calls_per_sample) for _ in range(unseen_work.LOOKS))
-        if all(unseen_work.matters(seconds, timed.median_s) for seconds in looks):
+        timed.unseen_s = unseen_work.least_seen(partial(unseen_s, call, timed.calls_per_sample), timed.median_s)
+        if unseen_work.matters(timed.unseen_s, timed.median_s):
             timed.flags.append("unseen_work")
             timed.median_s, timed.ci_low_s, timed.ci_high_s = None, None, None
 

