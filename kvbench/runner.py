@@ -19,7 +19,7 @@ from kvbench.config import Experiment, recorded_experiment
 from kvbench.errors import CaseFailed, CaseSkipped, KvbenchError
 from kvbench.measure.nvtx import marked
 from kvbench.measure.sampling import StopRule
-from kvbench.record.closing import close_run, resumable
+from kvbench.record.closing import close_run, remade_later, resumable
 from kvbench.record.folder import MANIFEST
 from kvbench.record.gpu import cuda_facts
 from kvbench.record.host import host_facts
@@ -104,8 +104,9 @@ def run(
     """
     with resumable(folder):
         manifest = _measure(experiment, preparation, folder, on_progress)
-        write_tables(folder)
-        _draw(folder, manifest)
+        with remade_later(folder):
+            write_tables(folder)
+            _draw(folder, manifest)
     return manifest
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -332,6 +333,25 @@ def test_a_full_disk_under_the_journal_ends_the_run(
         start(tmp_path / "run")
     assert bench.ran == [1, 2]
     assert RunFolder.open(tmp_path / "run").manifest().status == "failed"
+
+
+def test_a_full_disk_under_the_tables_says_that_the_cases_are_kept(
+    bench: FakeBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run"
+    really_replace = Path.replace
+
+    def full(self: Path, target: Path) -> Path:
+        if target.suffix == ".csv":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return really_replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(KvbenchError, match=r"disk is full: .*cases are kept; make room .*: kvbench report ") as told:
+        start(path)
+    assert str(told.value).endswith(str(path))
+    manifest = RunFolder.open(path).manifest()
+    assert (manifest.status, manifest.cases_done) == ("finished", len(RunFolder.open(path).results()))
 
 
 def test_a_log_that_cannot_be_written_stops_nothing(bench: FakeBench, tmp_path: Path) -> None:

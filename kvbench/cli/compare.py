@@ -68,11 +68,12 @@ def compare(
 
 def _check_output(output: Path) -> None:
     from kvbench.cli.experiment import TABLE_SUFFIXES
-    from kvbench.record.table import check_single_table
+    from kvbench.record.table_file import check_table_file
+    from kvbench.report.comparison.columns import COLUMNS
 
     if output.suffix.lower() not in TABLE_SUFFIXES:
         raise UsageError(f"--output {output}: a comparison is one table; give a name ending in .json or .csv")
-    check_single_table(output)
+    check_table_file(output, COLUMNS)
 
 
 def _tell(found: Comparison, output: Path | None) -> None:

@@ -27,9 +27,10 @@ def fold(args: Sequence[str], *, many: Collection[str], single: Collection[str])
 
     `many` and `single` name the options that take several values and exactly one. A negative number, `-inf` or
     `-nan` is a value, not an option. `--` and all after it stay as they are. Raises UsageError for an option
-    without a value or with an empty one.
+    without a value or with an empty one, and for one of `single` that is given twice.
     """
     folded: list[str] = []
+    given: dict[str, str] = {}  # the value of each single-valued option so far
     rest = list(args)
     while rest:
         word = rest.pop(0)
@@ -46,6 +47,10 @@ def fold(args: Sequence[str], *, many: Collection[str], single: Collection[str])
             raise UsageError(f"{name} needs a value" + (f", not {rest[0]!r}" if rest else ""))
         if "" in values:
             raise UsageError(f"{name} needs a value, not ''; give one, or leave the option out")
+        if name in single:
+            if name in given:
+                raise UsageError(f"{name} is given twice, with {given[name]} and {values[0]}; give it once")
+            given[name] = values[0]
         folded += [f"{name}={one}" for one in values]
     return folded
 

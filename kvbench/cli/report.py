@@ -45,12 +45,15 @@ def report(run: Runs, output: Page = None, publish: Published = None) -> None:
     them over each other.
     """
     from kvbench.cli.console import show
+    from kvbench.record.closing import require_whole
     from kvbench.record.publish import publish as publish_run
     from kvbench.record.store import RunFolder
 
     if publish is not None and (output is not None or len(run) > 1):
         raise UsageError(f"--publish {publish} takes one run and no --output; publish each run by itself")
     folders = [RunFolder.open(path) for path in run]
+    for folder in folders:
+        require_whole(folder)
     if output is not None:
         words, paths = _page(folders, output)
     elif len(folders) > 1:
@@ -63,11 +66,12 @@ def report(run: Runs, output: Page = None, publish: Published = None) -> None:
 
 def _made(folder: RunFolder) -> tuple[str, list[Path]]:
     """The answer in words, and the tables, figures and page. Raises KvbenchError where they cannot be made."""
+    from kvbench.record.closing import remade_later
     from kvbench.record.table import write_tables
     from kvbench.report import draw
     from kvbench.report.answer import answer
 
-    with _worded([folder]):
+    with _worded([folder]), remade_later(folder):
         paths = [*write_tables(folder), *draw(folder)]
         return " ".join(answer(folder.manifest(), folder.results())), paths
 

@@ -27,7 +27,7 @@ def replacing(target: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.replace(target)
     except OSError as error:
-        raise KvbenchError(f"{os_reason(error)}: cannot write {target}; nothing was changed") from error
+        raise KvbenchError(f"{os_reason(error)}: cannot write {target}, which is left as it was") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

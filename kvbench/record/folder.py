@@ -17,6 +17,15 @@ MANIFEST = "manifest.json"
 JOURNAL = "cases.jsonl"
 
 
+def run_around(path: Path) -> Path | None:
+    """The run folder that `path` would lie in, however deep; None where it lies in none."""
+    inside = path.parent.resolve()
+    holders = (
+        folder for folder in (inside, *inside.parents) if (folder / MANIFEST).exists() or (folder / JOURNAL).exists()
+    )
+    return next(holders, None)
+
+
 def make_folder(target: Path) -> list[Path]:
     """Make `target`, which may exist if it is empty; give back the folders made, innermost first.
 

@@ -36,6 +36,15 @@ def parse_record(content: bytes, kind: type[Record], place: str) -> Record:
         raise NotThisKindError(f"{place} is damaged ({_damage(error)}); restore it or remove it") from None
 
 
+def is_json(content: bytes) -> bool:
+    """Whether these bytes are one whole JSON value, of whatever kind."""
+    try:
+        json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def _damage(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"byte {error.start + 1} is not UTF-8 text"

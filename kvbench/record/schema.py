@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from kvbench.bound import Bound
 from kvbench.geometry import DTYPE_BYTES, DType
 
 SCHEMA_VERSION = 1
 GB = 1e9  # bytes, everywhere
+SHORTEST_S, LONGEST_S = 1e-12, 1e9  # no time per call is beyond these
 
 SourceLayout = Literal["thd", "htd", "hdt", "flat"]
 CaseStatus = Literal["ok", "failed", "skipped", "invalid"]
@@ -193,26 +194,37 @@ class Case(BaseModel):
         return " ".join(str(part) for part in parts if part)
 
 
+def _sane_seconds(seconds: float) -> float:
+    """Seconds a clock can give; 0 is what it cannot tell from nothing. Raises ValueError for any other number."""
+    if seconds != 0 and not SHORTEST_S <= seconds <= LONGEST_S:  # NaN too
+        raise ValueError(f"{seconds:g} s is no time that a clock gives")
+    return seconds
+
+
+Seconds = Annotated[float, AfterValidator(_sane_seconds)]
+
+
 class PhaseSamples(BaseModel):
     """All timings of one phase. Each sample is seconds per call, averaged over `calls_per_sample` calls."""
 
     model_config = ConfigDict(extra="forbid")
 
-    samples_s: list[float]
+    samples_s: list[Seconds] = Field(min_length=1)
     calls_per_sample: int = 1
     warmup_calls: int = 0
     clock: Literal["host", "cuda_event", "cuda_graph"] = "host"
     cache: Literal["cold", "warm"] | None = None  # warm: the same buffers every time; None: not said
     stop_reason: str = ""  # iterations, precision, time_limit
     work_bytes: int  # bytes the GB/s of this phase is about: uncompressed bytes of the tensor
-    median_s: float | None = None
-    ci_low_s: float | None = None  # bootstrap 95 % interval of the median
-    ci_high_s: float | None = None
+    median_s: Seconds | None = None
+    ci_low_s: Seconds | None = None  # bootstrap 95 % interval of the median
+    ci_high_s: Seconds | None = None
     chunk_bytes: int | None = None  # of the tensor, where it goes through in chunks
     sm_clock_low_mhz: int | None = None  # of the clocks seen between the samples on a GPU
     sm_clock_high_mhz: int | None = None
     throttle_reasons: list[str] = Field(default_factory=list)  # what held the clock down meanwhile
     involuntary_switches: int | None = None  # times the host took a core from this process meanwhile
+    unseen_s: float | None = None  # GPU: work left beside the clock after a batch of calls, see measure.unseen_work
     flags: list[str] = Field(default_factory=list)  # noisy, throttled, unresolved, ...
 
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 from kvbench.errors import KvbenchError, UsageError
 from kvbench.record.files import os_reason, write_whole
 from kvbench.record.folder import JOURNAL, MANIFEST, holds_a_run, locked_journal, make_folder, not_writable, unmake
-from kvbench.record.parse import NotThisKindError, parse_record
+from kvbench.record.parse import NotThisKindError, is_json, parse_record
 from kvbench.record.schema import CaseResult, Link, RunManifest
 
 RESULTS = Path("results")
@@ -193,7 +193,7 @@ class RunFolder:
                 results.append(parse_record(line, CaseResult, f"{path} line {number}"))
             except NotThisKindError:
                 # A crash of the machine, unlike one of the process, may leave a full-length last line of zeros.
-                if last:
+                if last and not is_json(line):
                     break
                 raise
             whole_bytes += len(line)

@@ -11,13 +11,14 @@ from typing import Any
 
 from kvbench.errors import UsageError
 from kvbench.record.axes import AXES, axis_values, cell_text
-from kvbench.record.files import os_reason, write_whole
+from kvbench.record.files import write_whole
 from kvbench.record.fit import write_fits
 from kvbench.record.measurements import measurements, write_measurements
 from kvbench.record.pairs import PAIR_COLUMNS, pair_columns, pairs
 from kvbench.record.pareto import pareto_marks
 from kvbench.record.schema import GB, METRIC_UNITS, QUALITY_UNITS, CaseResult, PhaseSamples
 from kvbench.record.store import RunFolder
+from kvbench.record.table_file import check_table_file
 
 __all__ = [
     "PHASES",
@@ -160,15 +161,8 @@ def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, A
 
 
 def check_single_table(path: Path) -> None:
-    """Raise UsageError now if `write_single_table` could not write `path` later."""
-    if path.is_dir():
-        raise UsageError(f"output {path} is a folder; give a file name ending in .json or .csv that is none")
-    probe = path.with_name(f".{path.name}.probe")
-    try:
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UsageError(f"output {path} cannot be written: {os_reason(error)}; give another with --output") from None
+    """Raise UsageError now if `write_single_table` could not or should not write `path` later."""
+    check_table_file(path, list(AXES))
 
 
 def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kvbench.errors import UsageError
 from kvbench.record.files import os_reason
-from kvbench.record.folder import MANIFEST
+from kvbench.record.folder import run_around
 from kvbench.report.page import MADE_BY
 
 _SUFFIXES = {".html", ".htm"}
@@ -23,9 +23,10 @@ def plots_beside(page: Path) -> Path:
         raise UsageError(f"--output {page}: a page is a file ending in .html, such as {page.with_suffix('.html')}")
     plots = page.with_name(f"{page.stem}-plots")
     try:
+        run = run_around(page)
+        if run is not None:
+            raise UsageError(f"--output {page}: {run} is a run folder; give a page outside of it")
         page.parent.mkdir(parents=True, exist_ok=True)
-        if (page.parent / MANIFEST).exists():
-            raise UsageError(f"--output {page}: {page.parent} is a run folder; give a page outside of it")
         ours = _is_ours(page)
         if page.exists() and not ours:
             raise UsageError(f"--output {page} exists and was not made by kvbench report; give another name")

@@ -97,10 +97,17 @@ def test_the_manifest_tells_what_the_user_was_told() -> None:
 
 
 def test_a_csv_table_beside_the_usual_folder_is_replaced() -> None:
-    Path("table.csv").write_text("old", encoding="utf-8")
+    Path("table.csv").write_text("run,case,command\nold,,\n", encoding="utf-8")
     assert app.run(["compress", *SMALL, "--output", "table.csv"]) == 0
+    assert "old" not in Path("table.csv").read_text(encoding="utf-8")
     assert Path("table.csv").read_text(encoding="utf-8").startswith("run,case,")
     assert len(list(Path("results").iterdir())) == 1
+
+
+def test_a_file_that_is_no_table_is_left_alone_and_nothing_runs(refused: Refused) -> None:
+    Path("mine.json").write_text('{"a": 1}', encoding="utf-8")
+    assert "output mine.json exists and is no such table" in refused("compress", *SMALL, "--output", "mine.json")
+    assert Path("mine.json").read_text(encoding="utf-8") == '{"a": 1}'
 
 
 def test_invalid_cases_are_told_and_are_no_failure(capsys: pytest.CaptureFixture[str]) -> None:
@@ -243,7 +250,7 @@ def test_a_table_that_cannot_be_written_names_the_run_that_is_kept(
 
     def full(target: Path, text: str) -> Path:
         if target == Path("mine.json"):
-            raise KvbenchError(f"the disk is full: cannot write {target}; nothing was changed")
+            raise KvbenchError(f"the disk is full: cannot write {target}")
         return really_write(target, text)
 
     monkeypatch.setattr(table, "write_whole", full)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from fake_comparison import folder, results
+from fake_comparison import cases, folder, results
 
 from kvbench.cli.app import run
 from kvbench.cli.compare import EXIT_GATE
@@ -77,6 +77,9 @@ def test_files(tmp_path, capsys):
     [
         (["a", "nowhere"], "no run at nowhere"),
         (["a", "b", "--margin", "none"], "--margin none: give a number of per cent"),
+        (["a", "b", "--margin", "1000"], "--margin 1000: give a number of per cent above 0 and below 1000"),
+        (["a", "b", "--margin", "5", "--margin=7"], "--margin is given twice, with 5 and 7; give it once"),
+        (["a", "b", "--fail-on", "slower:"], "--fail-on 'slower:': give a number of per cent"),
         (["a", "b", "--fail-on", "worse"], "--fail-on worse: use slower"),
         (["a", "b", "--output", "x.txt"], "--output x.txt: a comparison is one table"),
         (["a", "b", "--a", "codec"], "--a codec: give axis=value"),
@@ -112,3 +115,26 @@ def test_one_run_a_side_is_shown_and_not_judged(capsys):
 def test_two_codecs(capsys):
     assert run(["compare", "a", "a2", "--a", "codec=cuszp", "--b", "codec=raw"]) == 0
     assert "cuszp | raw" in capsys.readouterr().out
+
+
+def test_a_run_is_not_overwritten(tmp_path, capsys):
+    before = (tmp_path / "b" / "manifest.json").read_bytes()
+    assert run(["compare", *SIX, "--output", "b/manifest.json"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "output b/manifest.json lies in the run folder" in line
+    assert (tmp_path / "b" / "manifest.json").read_bytes() == before
+
+
+def test_a_table_of_ours_is_overwritten(capsys):
+    for _ in range(2):
+        assert run(["compare", *SIX, "--output", "x.csv"]) == 0
+
+
+def test_an_ab_run_and_a_plain_one_have_nothing_in_common(tmp_path, capsys):
+    one, other = cases()[0], cases()[4]
+    pair = [one.against(other, "a"), other.against(one, "b")]
+    folder(tmp_path / "ab", results(1, of=pair))
+    for words in (["ab", "a"], ["a", "ab"]):
+        assert run(["compare", *words]) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert "has another rival; compare a run of --ab with another of the same pair" in line

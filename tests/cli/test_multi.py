@@ -45,6 +45,12 @@ def test_fold(typed: str, meant: str) -> None:
     assert folded(typed) == meant.split()
 
 
+@pytest.mark.parametrize("line", ["--seed 1 --seed 2", "--seed=1 --x 3 --seed 2"])
+def test_a_single_value_given_twice_is_refused(line: str) -> None:
+    with pytest.raises(UsageError, match="--seed is given twice, with 1 and 2; give it once"):
+        folded(line)
+
+
 @pytest.mark.parametrize("line", ["--x", "--x --seed 1", "--seed", "--seed --x 1", "--x -- 1", "--x -h"])
 def test_an_option_without_a_value_is_named(line: str) -> None:
     with pytest.raises(UsageError, match=r"--(x|seed) needs a value"):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from pathlib import Path
 
 import pytest
-from fake_run import codec_case, finished, make_run, tensor
+from fake_run import codec_case, finished, make_run, sweep_results, tensor
 
 from kvbench.cli.app import run
 
@@ -86,13 +89,52 @@ def test_env_as_json_is_strict(capsys):
     assert facts["cuda"] in {"available", "unavailable"}
 
 
-@pytest.mark.parametrize("place", ["ratio", "median_s"])
 @pytest.mark.parametrize("number", [1e308, 1e-308])
-def test_absurd_numbers_are_told_in_words(folder, capsys, place, number):
+def test_absurd_times_are_damage(folder, capsys, number):
     journal = folder.path / "cases.jsonl"
     fields = json.loads(journal.read_text())
-    for holder in [fields["metrics"]] if place == "ratio" else fields["phases"].values():
-        holder[place] = number
+    for timed in fields["phases"].values():
+        timed["median_s"] = number
+    journal.write_text(json.dumps(fields) + "\n")
+    assert run(["report", str(folder.path)]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"{journal} line 1 is damaged (phases." in line
+
+
+def test_a_journal_that_lacks_cases_is_not_taken_for_the_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    whole = make_run(tmp_path / "run", sweep_results(bounds=(1e-2,)))
+    journal = whole.path / "cases.jsonl"
+    journal.write_text(journal.read_text().splitlines(keepends=True)[0])
+    for words in (["report", "run"], ["report", "run", "--publish", "new"], ["compare", "run", "run"]):
+        assert run(words) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert "run/cases.jsonl holds 1 of 22 recorded cases; restore it, or measure" in line
+        assert line.endswith("kvbench sweep --resume run")
+    assert {entry.name for entry in whole.path.iterdir()} == {"manifest.json", "cases.jsonl"}
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_full_disk_says_that_the_cases_are_kept_and_how_to_go_on(folder, capsys, monkeypatch):
+    def full(self, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "replace", full)
+        assert run(["report", str(folder.path)]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert "the disk is full: cannot write" in line
+    assert line.endswith(
+        f"all finished cases are kept; make room or give access, then go on with: kvbench report {folder.path}"
+    )
+    assert run(["report", str(folder.path)]) == 0
+
+
+@pytest.mark.parametrize("number", [1e308, 1e-308])
+def test_absurd_numbers_are_told_in_words(folder, capsys, number):
+    journal = folder.path / "cases.jsonl"
+    fields = json.loads(journal.read_text())
+    fields["metrics"]["ratio"] = number
     journal.write_text(json.dumps(fields) + "\n")
     assert run(["report", str(folder.path)]) == 1
     [line] = capsys.readouterr().err.splitlines()

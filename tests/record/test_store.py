@@ -83,7 +83,7 @@ def test_the_last_result_of_a_case_counts(tmp_path):
         assert [(one.case_id, one.status) for one in folder.results()] == [(first.id, "ok"), (second.id, "ok")]
 
 
-@pytest.mark.parametrize("tail", [b'{"schema_version":1,"case', b"\0\0\0\0", b"\0\0\0\n", b'{"half": 1}\n'])
+@pytest.mark.parametrize("tail", [b'{"schema_version":1,"case', b"\0\0\0\0", b"\0\0\0\n", b'{"half": \0\n'])
 def test_a_torn_last_line_is_skipped_and_healed_on_resume(tmp_path, results, tail):
     journal = make_run(tmp_path / "run", results[:3]).path / "cases.jsonl"
     whole = journal.read_bytes()
@@ -113,6 +113,26 @@ def test_damage_in_the_middle_is_told(tmp_path, results):
             use()
     journal.write_bytes(b"")
     RunFolder.resume(tmp_path / "run").close()  # the refusal above gave its lock back
+
+
+@pytest.mark.parametrize(
+    "samples", ["[]", "[NaN]", "[1e-3,Infinity]", "[-1e-3]", "[5e-324]", "[1e308]", "[null]", "null"]
+)
+def test_samples_that_no_clock_gives_are_damage_in_the_last_line_too(tmp_path, results, samples):
+    journal = make_run(tmp_path / "run", results[:1]).path / "cases.jsonl"
+    changed, count = re.subn(r'"samples_s":\[[^]]*\]', f'"samples_s":{samples}', journal.read_text(), count=1)
+    assert count == 1
+    journal.write_text(changed)
+    with pytest.raises(
+        UsageError, match=r"line 1 is damaged \(phases.encode_call.samples_s.*; restore it or remove it"
+    ):
+        RunFolder.open(tmp_path / "run").results()
+
+
+def test_a_time_of_nothing_is_a_sample(tmp_path, results):
+    zero = results[0].phases["encode_call"].model_copy(update={"samples_s": [0.0], "median_s": None})
+    made = make_run(tmp_path / "run", [results[0].model_copy(update={"phases": {"encode_call": zero}})])
+    assert made.results()[0].phases["encode_call"].samples_s == [0.0]
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "cases.jsonl"])

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kvbench.errors import UsageError
+from kvbench.record.schema import Case
 from kvbench.report.comparison.machines import differing, unfinished, unlike
 from kvbench.report.comparison.metrics import changed_rows
-from kvbench.report.comparison.pairing import Matched, match
+from kvbench.report.comparison.pairing import Matched, axes_of, differing_axes, match, taken_along
 from kvbench.report.comparison.rows import Row, with_verdicts
-from kvbench.report.comparison.sides import Side, require_distinct
+from kvbench.report.comparison.sides import CHOOSABLE, Side, require_distinct
 from kvbench.report.comparison.spreads import Spreads, spreads_between
 from kvbench.report.comparison.times import time_rows
 from kvbench.verdict.judge import DEFAULT_MARGIN
@@ -57,8 +58,21 @@ def _in_order(matched: Sequence[Matched], rows: Sequence[Row]) -> list[Row]:
 
 def _require_common(matched: Sequence[Matched]) -> None:
     if not any(one.a is not None and one.b is not None for one in matched):
-        alone = next(one for one in matched)
+        first = next(one.case for one in matched if one.a is not None)
+        nearest = min((one.case for one in matched if one.a is None), key=lambda case: len(differing_axes(first, case)))
+        axes = differing_axes(first, nearest)
         raise UsageError(
-            f"no case of A is a case of B; the first of A is {alone.case.label}; "
-            "to compare two codecs or modes, choose them: --a codec=cuszp --b codec=raw"
+            f"no case of A is a case of B; the first of A is {first.label}, and the nearest of B, {nearest.label}, "
+            f"has another {', '.join(axes)}; {_remedy(first, nearest)}"
         )
+
+
+def _remedy(a: Case, b: Case) -> str:
+    """How to compare two cases that differ: across one axis where that is enough."""
+    axes, values_a, values_b = set(differing_axes(a, b)), axes_of(a), axes_of(b)
+    if "rival" in axes:
+        return "compare a run of --ab with another of the same pair"
+    for axis in CHOOSABLE:
+        if axis in axes and axes <= taken_along(axis) and None not in (values_a[axis], values_b[axis]):
+            return f"to compare across that: --a {axis}={values_a[axis]} --b {axis}={values_b[axis]}"
+    return "compare runs that agree in that"

@@ -15,6 +15,7 @@ from kvbench.report.comparison.spreads import phase_in_runs, phases_of
 
 WITH_MARGIN = ("slower", "faster", "unclear")
 WORDS = (*WITH_MARGIN, "changed", "missing", "added")
+MOST_PERCENT = 1000
 FEWEST_RUNS = 3  # of both sides together, for a verdict on times
 
 
@@ -36,13 +37,17 @@ def parse_conditions(texts: Iterable[str]) -> list[Condition]:
 
 def parse_margin(option: str, text: str) -> float:
     """`5%`, `5` or `2.5 %` as a fraction. Raises UsageError."""
+    return _fraction(text, f"{option} {text}")
+
+
+def _fraction(text: str, typed: str) -> float:
     digits = text.strip().removesuffix("%").strip()
     try:
         percent = float(digits)
     except ValueError:
         percent = math.nan
-    if not 0 < percent < 1000:
-        raise UsageError(f"{option} {text}: give a number of per cent above 0, such as 5%")
+    if not 0 < percent < MOST_PERCENT:
+        raise UsageError(f"{typed}: give a number of per cent above 0 and below {MOST_PERCENT}, such as 5%")
     return percent / 100
 
 
@@ -103,4 +108,4 @@ def _condition(text: str) -> Condition:
         return Condition(word)
     if word not in WITH_MARGIN:
         raise UsageError(f"--fail-on {text}: {word} takes no margin; write --fail-on {word}")
-    return Condition(word, parse_margin("--fail-on", margin))
+    return Condition(word, _fraction(margin, f"--fail-on {text!r}"))

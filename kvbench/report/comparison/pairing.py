@@ -88,10 +88,19 @@ def axes_of(case: Case) -> dict[str, Any]:
     }
 
 
+def taken_along(axis: str) -> set[str]:
+    """The axis, and those that need not agree either where sides are compared across it."""
+    return {axis} | IMPLIED.get(axis, set()) | (set(CODEC_AXES) if axis == "codec" else set())
+
+
+def differing_axes(a: Case, b: Case) -> list[str]:
+    """The axes in which two cases are not alike."""
+    axes_b = axes_of(b)
+    return [axis for axis, value in axes_of(a).items() if value != axes_b[axis]]
+
+
 def _iter_key(case: Case, across: set[str]) -> Iterator[tuple[str, Any]]:
-    left_out = across.union(*(IMPLIED.get(axis, set()) for axis in across))
-    if "codec" in across:
-        left_out |= set(CODEC_AXES)  # these are looked at by _fit
+    left_out = across.union(*map(taken_along, across))  # those of a codec are looked at by _fit
     for axis, value in sorted(axes_of(case).items()):
         if axis not in left_out:
             yield axis, value

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kvbench.errors import UsageError
 from kvbench.record.axes import AXES, axis_values
+from kvbench.record.closing import require_whole
 from kvbench.record.schema import CaseResult, RunManifest
 from kvbench.record.store import RunFolder
 
@@ -24,8 +25,9 @@ class Run:
 
     @classmethod
     def read(cls, path: Path) -> Run:
-        """Raises UsageError for what is no run, or holds no case."""
+        """Raises UsageError for what is no run, holds no case, or lacks some that it once held."""
         folder = RunFolder.open(path)
+        require_whole(folder)
         results = folder.results()
         if not results:
             raise UsageError(f"run {folder.path} holds no finished case; compare one that does")

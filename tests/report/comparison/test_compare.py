@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from fake_comparison import cases, results, run
+from fake_run import codec_case, tensor
 
 from kvbench.errors import UsageError
 from kvbench.report.comparison.compare import compare
@@ -159,5 +160,16 @@ def test_unlike_hardware_is_refused_unless_told(tmp_path):
 
 def test_nothing_in_common_is_one_line(tmp_path):
     a, b = sides(tmp_path, [results(1, of=cases(layers=(0,)))], [results(2, of=cases(layers=(5,)))])
-    with pytest.raises(UsageError, match="no case of A is a case of B; the first of A is cuszp plain"):
+    told = (
+        r"no case of A is a case of B; the first of A is cuszp plain.*, and the nearest of B, .*, has another "
+        r"tensor, layer; to compare across that: --a tensor=layers.0.k --b tensor=layers.5.k"
+    )
+    with pytest.raises(UsageError, match=told):
+        compare(a, b)
+
+
+def test_nothing_in_common_for_several_reasons_has_no_axis_to_choose(tmp_path):
+    of = [codec_case(tensor(5, "k"), "plain", 1e-3, device="cuda")]
+    a, b = sides(tmp_path, [results(1, of=cases(layers=(0,)))], [results(2, of=of)])
+    with pytest.raises(UsageError, match=r"has another .*device.*error_bound; compare runs that agree in that$"):
         compare(a, b)
