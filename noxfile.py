@@ -29,6 +29,17 @@ for _ in range(11):
     times_s.append(time.perf_counter() - start_s)
 print(f"kvbench --help: median {sorted(times_s)[5]:.3f} s of {len(times_s)} (aim: below 0.5 s)")
 """
+RANGE_COST = """
+import timeit
+from kvbench.measure.nvtx import marked
+def empty():
+    pass
+def marked_one():
+    with marked("0123456789ab/encode_call/sample"):
+        pass
+marked_s, empty_s = (min(timeit.repeat(call, number=10000, repeat=21)) / 10000 for call in (marked_one, empty))
+print(f"an NVTX range: {(marked_s - empty_s) * 1e6:.2f} us, the least of 21 rounds; recorded where nsys is around")
+"""
 GRAPH_CLOCK = """
 import sys
 import torch
@@ -132,7 +143,7 @@ def build(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Speed of this machine's copies and of the codec, as ordinary runs under results/; the CLI's start-up time.
+    """Speed of this machine's copies and of the codec, as ordinary runs under results/; start-up; an NVTX range.
 
     On a GPU also what the clock for kernels says beside a graph timed by hand; fails where they differ too much.
     """
@@ -140,5 +151,6 @@ def bench(session: nox.Session) -> None:
     session.run("kvbench", "baseline")
     session.run("kvbench", "sweep", "--config", "configs/codec_speed.yaml")
     session.run("python", "-c", START_UP)
+    session.run("python", "-c", RANGE_COST)
     if shutil.which("nvidia-smi"):
         session.run("python", "-c", GRAPH_CLOCK)

@@ -1,4 +1,5 @@
 // The module kvbench._ext._cpu: the codec library on the host, pointers as integers.
+#include "kv_bindings.h"
 #include "module.h"
 
 namespace kvbench {
@@ -51,6 +52,34 @@ void decompress(Address stream, uint64_t stream_bytes, uint64_t n, float error_b
   decompress_range(stream, stream_bytes, n, error_bound, mode, dtype, 0, n, threads, values);
 }
 
+void kv_store(Address planes, uint32_t plane_count, Address moves, uint32_t move_count, Address slots,
+              uint32_t slot_count, Address page_numbers, Address slab, uint64_t page_bytes, uint32_t dtype,
+              Address cursors, bool with_checksum, unsigned threads, Address streams) {
+  const cuszp_kv_call call =
+      kv_call(planes, plane_count, moves, move_count, slots, slot_count, page_numbers, slab, page_bytes, dtype);
+  cuszp_status status;
+  {
+    const py::gil_scoped_release unlocked;
+    status = cuszp_kv_store(&call, reinterpret_cast<uint64_t*>(cursors), with_checksum, threads,
+                            reinterpret_cast<cuszp_kv_stream*>(streams));
+  }
+  check(codec_error, status);
+}
+
+void kv_load(Address planes, uint32_t plane_count, Address moves, uint32_t move_count, Address slots,
+             uint32_t slot_count, Address page_numbers, Address slab, uint64_t page_bytes, uint32_t dtype,
+             Address streams, bool with_checksum, unsigned threads, Address statuses) {
+  const cuszp_kv_call call =
+      kv_call(planes, plane_count, moves, move_count, slots, slot_count, page_numbers, slab, page_bytes, dtype);
+  cuszp_status status;
+  {
+    const py::gil_scoped_release unlocked;
+    status = cuszp_kv_load(&call, reinterpret_cast<const cuszp_kv_stream*>(streams), with_checksum, threads,
+                           reinterpret_cast<uint32_t*>(statuses));
+  }
+  check(codec_error, status);
+}
+
 }  // namespace
 }  // namespace kvbench
 
@@ -69,4 +98,11 @@ PYBIND11_MODULE(_cpu, module) {
              "dtype"_a, "threads"_a, "values"_a);
   module.def("decompress_range", &kvbench::decompress_range, "stream"_a, "stream_bytes"_a, "n"_a, "error_bound"_a,
              "mode"_a, "dtype"_a, "first"_a, "count"_a, "threads"_a, "values"_a);
+  kvbench::add_kv_constants(module);
+  module.def("kv_store", &kvbench::kv_store, "planes"_a, "plane_count"_a, "moves"_a, "move_count"_a, "slots"_a,
+             "slot_count"_a, "page_numbers"_a, "slab"_a, "page_bytes"_a, "dtype"_a, "cursors"_a, "with_checksum"_a,
+             "threads"_a, "streams"_a);
+  module.def("kv_load", &kvbench::kv_load, "planes"_a, "plane_count"_a, "moves"_a, "move_count"_a, "slots"_a,
+             "slot_count"_a, "page_numbers"_a, "slab"_a, "page_bytes"_a, "dtype"_a, "streams"_a, "with_checksum"_a,
+             "threads"_a, "statuses"_a);
 }

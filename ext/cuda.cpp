@@ -10,7 +10,8 @@
 #include <utility>
 
 #include "block_copy_bindings.h"
-#include "cuszp/cuszp_cuda.h"
+#include "cuszp/cuszp_cuda_kv.h"
+#include "kv_bindings.h"
 #include "module.h"
 
 namespace kvbench {
@@ -150,6 +151,26 @@ void decompress_batch(Address items, Address stored, uint64_t count, int dtype, 
                                          page_bytes, at<uint32_t>(statuses), most_blocks, at<void>(cuda_stream)));
 }
 
+void kv_store(Address planes, uint32_t plane_count, Address moves, uint32_t move_count, Address slots,
+              uint32_t slot_count, Address page_numbers, Address slab, uint64_t page_bytes, uint32_t dtype,
+              Address cursors, bool with_checksum, int home, uint32_t most_elements, uint32_t most_blocks,
+              Address streams, Address cuda_stream) {
+  const cuszp_kv_call call =
+      kv_call(planes, plane_count, moves, move_count, slots, slot_count, page_numbers, slab, page_bytes, dtype);
+  check_call(cuszp_cuda_kv_store(&call, at<uint64_t>(cursors), with_checksum, static_cast<cuszp_cuda_pages_home>(home),
+                                 most_elements, most_blocks, at<cuszp_kv_stream>(streams), at<void>(cuda_stream)));
+}
+
+void kv_load(Address planes, uint32_t plane_count, Address moves, uint32_t move_count, Address slots,
+             uint32_t slot_count, Address page_numbers, Address slab, uint64_t page_bytes, uint32_t dtype,
+             Address streams, bool with_checksum, uint32_t most_elements, uint32_t most_blocks, Address statuses,
+             Address cuda_stream) {
+  const cuszp_kv_call call =
+      kv_call(planes, plane_count, moves, move_count, slots, slot_count, page_numbers, slab, page_bytes, dtype);
+  check_call(cuszp_cuda_kv_load(&call, at<const cuszp_kv_stream>(streams), with_checksum, most_elements, most_blocks,
+                                at<uint32_t>(statuses), at<void>(cuda_stream)));
+}
+
 py::dict choices(std::initializer_list<std::pair<const char*, int>> pairs) {
   py::dict out;
   for (const auto& pair : pairs) out[pair.first] = pair.second;
@@ -204,4 +225,10 @@ PYBIND11_MODULE(_cuda, module) {
              "page_bytes"_a, "home"_a, "results"_a, "most_blocks"_a, "cuda_stream"_a);
   module.def("decompress_batch", &kvbench::decompress_batch, "items"_a, "stored"_a, "count"_a, "dtype"_a,
              "error_bound"_a, "mode"_a, "page_bytes"_a, "statuses"_a, "most_blocks"_a, "cuda_stream"_a);
+  module.def("kv_store", &kvbench::kv_store, "planes"_a, "plane_count"_a, "moves"_a, "move_count"_a, "slots"_a,
+             "slot_count"_a, "page_numbers"_a, "slab"_a, "page_bytes"_a, "dtype"_a, "cursors"_a, "with_checksum"_a,
+             "home"_a, "most_elements"_a, "most_blocks"_a, "streams"_a, "cuda_stream"_a);
+  module.def("kv_load", &kvbench::kv_load, "planes"_a, "plane_count"_a, "moves"_a, "move_count"_a, "slots"_a,
+             "slot_count"_a, "page_numbers"_a, "slab"_a, "page_bytes"_a, "dtype"_a, "streams"_a, "with_checksum"_a,
+             "most_elements"_a, "most_blocks"_a, "statuses"_a, "cuda_stream"_a);
 }

@@ -24,6 +24,7 @@ from kvbench.config_values import (
     OneOrManySchema,
     as_dtype,
     known_geometry,
+    known_soak,
     named_path,
     not_bool,
     usable_bound,
@@ -33,10 +34,16 @@ from kvbench.errors import UsageError
 from kvbench.geometry import MOST_ELEMENTS, DType
 from kvbench.yaml_file import YamlFile, read_yaml
 
-Command = Literal["baseline", "compress", "quality", "sweep"]
+Command = Literal["baseline", "compress", "e2e", "quality", "swap", "sweep", "tune"]
 Mode = Literal["fixed", "plain", "outlier"]
 Layout = Literal["thd", "htd", "hdt"]
 Device = Literal["auto", "cpu", "cuda"]
+SwapPath = Literal["auto", "fused", "staged", "raw"]
+SwapDirection = Literal["out", "in"]
+Neighbour = Literal["nothing", "gemm", "attention"]
+Arm = Literal["S", "A", "B", "F"]
+Workload = Literal["two-pass", "multi-turn", "shared-prefix", "trace"]
+Budget = Literal["same-residency", "capacity"]
 MOST_BLOCKS = 1 << 20
 MOST_BLOCK_BYTES = 1 << 30
 T = TypeVar("T")
@@ -81,6 +88,7 @@ Whole = Annotated[int, BeforeValidator(not_bool)]
 NamedPath = Annotated[Path, BeforeValidator(named_path)]
 Real = Annotated[float, BeforeValidator(not_bool)]
 ErrorBound = Annotated[Real, AfterValidator(usable_bound), Field(json_schema_extra={"exclusiveMinimum": 0})]
+Positive = Annotated[Real, Field(gt=0, allow_inf_nan=False)]
 Elements = Annotated[Whole, AfterValidator(usable_size), Field(json_schema_extra=SIZE_JSON_SCHEMA)]
 
 
@@ -124,12 +132,12 @@ class Experiment(BaseModel):
         default=0.02, gt=0, lt=1, description="half-width of the median's interval, of it, that ends a phase early"
     )
     blocks: OneOrMany[Annotated[Whole, Field(gt=0, le=MOST_BLOCKS)]] = Field(
-        default=(), description="baseline: numbers of scattered blocks; empty: 32 to 2048 if no size is asked"
+        default=(), description="baseline, swap: numbers of scattered blocks; empty: 32 to 2048 if no size is asked"
     )
     block_bytes: OneOrMany[Annotated[Whole, Field(gt=0, le=MOST_BLOCK_BYTES)]] = Field(
-        default=(), description="baseline: bytes of a scattered block; empty: 32768"
+        default=(), description="baseline, swap: bytes of a scattered block; empty: 32768"
     )
-    numa_node: Whole | None = Field(default=None, ge=0, description="baseline: NUMA node of the host memory")
+    numa_node: Whole | None = Field(default=None, ge=0, description="baseline, swap: NUMA node of the host memory")
     link_gbps: Real | None = Field(default=None, gt=0, allow_inf_nan=False, description="link speed, GB/s (1e9 bytes)")
     baseline: NamedPath | None = Field(
         default=None, description="run folder of `kvbench baseline` whose link speed to use"
@@ -147,6 +155,60 @@ class Experiment(BaseModel):
         default=(0,), description="tokens at the front kept as they are, counted in the ratio"
     )
     ab: bool = Field(default=False, description="time the two codecs in turn, in pairs, and judge the second")
+    path: OneOrMany[SwapPath] = Field(
+        default=("raw", "fused", "staged", "auto"), description="swap: ways of a batch between the cache and the host"
+    )
+    direction: OneOrMany[SwapDirection] = Field(default=("out", "in"), description="swap: from the cache, or to it")
+    beside: OneOrMany[Neighbour] = Field(
+        default=("nothing", "gemm"), description="swap: what the GPU computes on another stream meanwhile"
+    )
+    planes: Whole = Field(default=64, gt=0, le=4096, description="swap: blocks of a slot, K and V of every layer")
+    checksum: bool = Field(default=False, description="swap: give every stream a checksum and look at it on the way in")
+    soak: Annotated[str, AfterValidator(known_soak)] | None = Field(
+        default=None, description="swap: random traffic for so many operations, or seconds as in `300s`, all checked"
+    )
+    max_kl: OneOrMany[Positive] = Field(default=(), description="tune: mean KL in nat that a profile may have")
+    min_ratio: OneOrMany[Positive] = Field(default=(), description="tune: ratio that a profile must reach")
+    held_out: OneOrMany[str] = Field(
+        default=(), description="tune: names or files the profile never sees; empty takes the two registered ones"
+    )
+    save_profile: NamedPath | None = Field(
+        default=None, description="tune: the .yaml file to write; with several targets each is added to its name"
+    )
+    arms: OneOrMany[Arm] = Field(
+        default=(), description="e2e: S, A, B, F; empty takes S A B on a GPU and A B on the CPU"
+    )
+    workload: Workload = Field(default="two-pass", description="e2e: what the servers are asked")
+    trace: NamedPath | None = Field(default=None, description="e2e: JSON lines with the requests of workload trace")
+    request_rate: OneOrMany[Positive] = Field(
+        default=(), description="e2e: requests a second, open loop; empty sends the next one when one ends"
+    )
+    rounds: Whole = Field(default=3, gt=0, le=1000, description="e2e: times that the servers start in order A B B A")
+    budget: OneOrMany[Budget] = Field(
+        default=("same-residency",), description="e2e: blocks counted at raw size, or in real bytes"
+    )
+    cpu_bytes: Annotated[Real, Field(ge=1, lt=2**63)] = Field(default=2e9, description="e2e: host memory for blocks")
+    gpu_blocks: Whole | None = Field(
+        default=None, gt=0, description="e2e: blocks of the GPU's cache [default: 2048; CPU: 80]"
+    )
+    documents: Whole | None = Field(
+        default=None, gt=0, le=100_000, description="e2e: prefixes; by default three times what the GPU's cache holds"
+    )
+    output_tokens: Whole = Field(default=16, gt=0, description="e2e: tokens of every answer")
+    concurrency: Whole = Field(default=4, gt=0, le=4096, description="e2e: requests at once, at most")
+    probes: Whole = Field(default=8, ge=0, description="e2e: prompts, one at a time, whose answers are compared")
+    max_model_len: Whole | None = Field(
+        default=None, gt=0, description="e2e: tokens of prompt and answer, at most [default: 8192; CPU: 2048]"
+    )
+    slo_ttft: Positive = Field(default=1.0, description="e2e: seconds to the first token that a good request takes")
+    slo_tpot: Positive = Field(default=0.1, description="e2e: seconds a token after it")
+    server_python: NamedPath | None = Field(default=None, description="e2e: the python that has vLLM; default our own")
+    server_prefix: str | None = Field(
+        default=None, description="e2e: words before each server's command, {arm} and {folder} filled in"
+    )
+    server_args: str | None = Field(default=None, description="e2e: further options of each server")
+    ready_timeout: Positive = Field(default=600.0, description="e2e: seconds until a server has to answer")
+    port: Whole | None = Field(default=None, gt=0, lt=65536, description="e2e: port on loopback; default a free one")
     seed: Whole = Field(default=0, ge=0, lt=2**63)  # a 64-bit column holds it
 
     @field_validator(
@@ -187,14 +249,33 @@ MODEL_FIELDS = {"model", "gguf", "revision", "text", "prefix_tokens", "score_tok
 TENSOR_FIELDS = {"source", "input", "tensor", "source_layout", "layers", "tensor_size", "geometry"}
 LINK_FIELDS = {"link_gbps", "baseline"}
 AB_FIELDS = {"ab"}
+SWAP_FIELDS = {"path", "direction", "beside", "planes", "checksum", "soak"}
+SWAP_TAKES = (
+    {"command", "codec", "mode", "bound_kind", "error_bound", "profile", "source", "dtype", "device", "device_id"}
+    | {"threads", "iterations", "time_limit", "precision", "seed"}
+    | COPY_FIELDS
+)
+TUNE_FIELDS = {"max_kl", "min_ratio", "held_out", "save_profile"}
+TUNE_TAKES = {"command", "dtype", "device", "device_id", "threads", "iterations", "time_limit", "precision", "seed"}
+E2E_FIELDS = {"arms", "workload", "trace", "request_rate", "rounds", "budget", "cpu_bytes", "gpu_blocks", "documents"}
+E2E_FIELDS |= {"output_tokens", "concurrency", "probes", "max_model_len", "slo_ttft", "slo_tpot", "server_python"}
+E2E_FIELDS |= {"server_prefix", "server_args", "ready_timeout", "port"}
+E2E_TAKES = {"command", "model", "text", "prefix_tokens", "mode", "error_bound", "bound_kind", "profile", "device"}
+E2E_TAKES |= {"device_id", "seed"}
 PROFILE_CHOOSES = ("codec", "mode", "error_bound", "bound_kind", "bound_policy", "transform", "keep_first", "ab")
 
 
 def fields_of(command: Command) -> set[str]:
     """The fields of Experiment that a command uses."""
-    every = set(Experiment.model_fields) - COPY_FIELDS
+    every = set(Experiment.model_fields) - COPY_FIELDS - SWAP_FIELDS - TUNE_FIELDS - E2E_FIELDS
     if command == "baseline":
         return set(BASELINE_FIELDS)
+    if command == "swap":
+        return SWAP_TAKES | SWAP_FIELDS
+    if command == "e2e":
+        return E2E_TAKES | E2E_FIELDS
+    if command == "tune":
+        return TUNE_TAKES | TUNE_FIELDS | MODEL_FIELDS
     unused = TENSOR_FIELDS | LINK_FIELDS | AB_FIELDS if command == "quality" else MODEL_FIELDS
     return every - unused
 

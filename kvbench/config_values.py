@@ -74,3 +74,21 @@ def named_path(value: object) -> object:
     if value == "":
         raise ValueError("an empty text is no path; give one, or leave it out")
     return value
+
+
+def soak_amount(text: str) -> tuple[int | None, float | None]:
+    """(operations, None) of `1000000`, (None, seconds) of `300s`. Raises ValueError for anything else, and for none."""
+    given = text.strip()
+    try:
+        amount = float(given.removesuffix("s"))
+    except ValueError:
+        amount = math.nan
+    if not (math.isfinite(amount) and amount > 0) or not (given.endswith("s") or given.isdecimal()):
+        raise ValueError(f"soak {text!r} is no amount of traffic; give operations (1000000) or seconds (300s)")
+    return (None, amount) if given.endswith("s") else (int(given), None)
+
+
+def known_soak(text: str) -> str:
+    """The text, if it is an amount of traffic. Raises ValueError like `soak_amount`."""
+    soak_amount(text)
+    return text.strip()

@@ -12,11 +12,12 @@ from pathlib import Path
 from time import perf_counter
 
 from kvbench import report
-from kvbench.bench import ab, baseline, compress, quality
+from kvbench.bench import ab, baseline, compress, e2e, quality, swap, tune
 from kvbench.bench.context import Bench, BenchContext, Preparation
 from kvbench.bench.outcome import Outcome
 from kvbench.config import Experiment, recorded_experiment
 from kvbench.errors import CaseFailed, CaseSkipped, KvbenchError
+from kvbench.measure.capture import captured, profiler_notes
 from kvbench.measure.nvtx import marked
 from kvbench.measure.sampling import StopRule
 from kvbench.record.closing import close_run, remade_later, resumable
@@ -31,8 +32,11 @@ from kvbench.record.table import write_tables
 BENCHES: dict[str, Bench] = {
     "baseline": baseline,
     "compress": compress,
+    "e2e": e2e,
     "quality": quality,
+    "swap": swap,
     "sweep": compress,
+    "tune": tune,
 }
 ERROR_LOG = "errors.log"
 DONE = {"ok", "invalid"}  # statuses that --resume does not try again
@@ -116,10 +120,11 @@ def _measure(
     manifest = folder.manifest()
     manifest.status, manifest.ended_at = "running", None
     try:
-        loop = _Loop(_bench_of(experiment), _context(experiment, manifest), folder, on_progress)
-        manifest.notes += loop.resume_notes()
+        loop = _Loop(_bench_of(experiment), _context(experiment, manifest, folder.path), folder, on_progress)
+        manifest.notes += [*loop.resume_notes(), *profiler_notes()]
         folder.write_manifest(manifest)
-        loop.run(preparation)
+        with captured(folder.path):
+            loop.run(preparation)
         manifest.notes += [note for note in loop.device_notes() if note not in manifest.notes]
         close_run(folder, manifest, "finished")
     except Exception:
@@ -143,13 +148,13 @@ def _draw(folder: RunFolder, manifest: RunManifest) -> None:
         folder.write_manifest(manifest)
 
 
-def _context(experiment: Experiment, manifest: RunManifest) -> BenchContext:
+def _context(experiment: Experiment, manifest: RunManifest, run_folder: Path) -> BenchContext:
     rule = StopRule(
         iterations=experiment.iterations,
         time_limit_s=experiment.time_limit,
         relative_half_width=experiment.precision,
     )
-    return BenchContext(rule=rule, link=manifest.link, device_id=experiment.device_id)
+    return BenchContext(rule=rule, link=manifest.link, device_id=experiment.device_id, run_folder=run_folder)
 
 
 class _Loop:

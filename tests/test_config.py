@@ -129,7 +129,7 @@ def test_a_bad_option_is_named_with_its_value_and_a_remedy(fields: dict[str, Any
         ("input: ''", ["line 1", "an empty text is no path"]),
         ("baseline: 3", ["line 1", "3 is not a path; write a file name in quotes"]),
         ("source: 3", ["line 1", "3 is not text; write it in quotes"]),
-        ("command: 3", ["line 1", "command 3 is not known; use baseline, compress, quality, sweep"]),
+        ("command: 3", ["line 1", "command 3 is not known; use baseline, compress, e2e, quality, swap, sweep, tune"]),
         ("command:", ["line 1", "command None is not known"]),
         ("command: [sweep]", ["line 1", "command ['sweep'] is not known"]),
         ("mode: plain\n~: 3", ["line 2", "a key is empty"]),

@@ -1,11 +1,11 @@
 # The CUDA programs: tests that skip themselves where no device can be used, and a bench that is run by hand.
-foreach(name IN ITEMS check batch fuzz large bench)
+foreach(name IN ITEMS check batch fuzz large kv bench kv_bench)
   add_executable(cuszp_cuda_${name} cuda_${name}.cu)
   target_link_libraries(cuszp_cuda_${name} PRIVATE cuszp_cuda)
   target_compile_features(cuszp_cuda_${name} PRIVATE cuda_std_17)
   set_target_properties(cuszp_cuda_${name} PROPERTIES CUDA_RUNTIME_LIBRARY Static)
 endforeach()
-foreach(name IN ITEMS check batch fuzz large)
+foreach(name IN ITEMS check batch fuzz large kv)
   add_test(NAME cuda_${name} COMMAND cuszp_cuda_${name})
   set_tests_properties(cuda_${name} PROPERTIES SKIP_RETURN_CODE 77)
 endforeach()

@@ -36,3 +36,45 @@ def decompress_range(
     values: int,
 ) -> None:
     """Releases the GIL."""
+
+KV_FIELDS: dict[str, tuple[int, dict[str, tuple[int, int]]]]  # structure: (bytes, {member: (offset, bytes)})
+KV_FORMS: dict[str, int]  # fixed, plain, outlier, raw
+KV_LAYOUTS: dict[str, int]  # thd, hdt
+KV_DTYPES: dict[str, int]  # those of DTYPES and uint8
+KV_ALIGNMENT: int
+
+def kv_store(
+    planes: int,
+    plane_count: int,
+    moves: int,
+    move_count: int,
+    slots: int,
+    slot_count: int,
+    page_numbers: int,
+    slab: int,
+    page_bytes: int,
+    dtype: int,
+    cursors: int,
+    with_checksum: bool,
+    threads: int,
+    streams: int,
+) -> None:
+    """Contract in cuszp/cuszp_kv.h. Releases the GIL."""
+
+def kv_load(
+    planes: int,
+    plane_count: int,
+    moves: int,
+    move_count: int,
+    slots: int,
+    slot_count: int,
+    page_numbers: int,
+    slab: int,
+    page_bytes: int,
+    dtype: int,
+    streams: int,
+    with_checksum: bool,
+    threads: int,
+    statuses: int,
+) -> None:
+    """Contract in cuszp/cuszp_kv.h. Releases the GIL."""

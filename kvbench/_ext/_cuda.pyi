@@ -144,6 +144,45 @@ def decompress_batch(
     most_blocks: int,
     cuda_stream: int,
 ) -> None: ...
+def kv_store(
+    planes: int,
+    plane_count: int,
+    moves: int,
+    move_count: int,
+    slots: int,
+    slot_count: int,
+    page_numbers: int,
+    slab: int,
+    page_bytes: int,
+    dtype: int,
+    cursors: int,
+    with_checksum: bool,
+    home: int,
+    most_elements: int,
+    most_blocks: int,
+    streams: int,
+    cuda_stream: int,
+) -> None:
+    """Contract in cuszp/cuszp_cuda_kv.h; the structures are those of `_cpu.KV_FIELDS`."""
+
+def kv_load(
+    planes: int,
+    plane_count: int,
+    moves: int,
+    move_count: int,
+    slots: int,
+    slot_count: int,
+    page_numbers: int,
+    slab: int,
+    page_bytes: int,
+    dtype: int,
+    streams: int,
+    with_checksum: bool,
+    most_elements: int,
+    most_blocks: int,
+    statuses: int,
+    cuda_stream: int,
+) -> None: ...
 def mapped_pointer(host: int) -> int:
     """The address by which the current device reaches pinned host memory; RuntimeError where it cannot."""
 

@@ -16,7 +16,7 @@ from kvbench.bench.verify import Checked, check
 from kvbench.codecs.base import Encoded
 from kvbench.models.prefix import LayerKV
 from kvbench.plan import permutation
-from kvbench.record.schema import Case, PhaseSamples
+from kvbench.record.schema import Case, LayerFigures, PhaseSamples
 from kvbench.tensors.base import KVView
 
 COPIES = 6  # of the cache that a case holds at most: views, room for streams, decoded, put back, what it came from
@@ -29,6 +29,7 @@ class CodedCache:
     prefix: list[LayerKV] = field(default_factory=list)
     phases: dict[str, PhaseSamples] = field(default_factory=dict)
     metrics: dict[str, float | int | None] = field(default_factory=dict)
+    layers: LayerFigures | None = None
     flags: list[str] = field(default_factory=list)
     # Values that break what their codec promised: its bound, every bit, or at least to be finite or not as before.
     beyond_bound: int = 0
@@ -67,6 +68,8 @@ def code_cache(case: Case, coding_of: CodingOf, context: BenchContext, prefix: S
         _count_broken(coded, slot.coding, one)
     coded.flags = sorted({flag for one in checked for flag in one.encoded.flags})
     coded.metrics = _metrics(case, checked)
+    figures = [_figures(slot, one) for slot, one in zip(slots, checked, strict=True)]
+    coded.layers = LayerFigures(k=_by_metric(figures[::2]), v=_by_metric(figures[1::2]))
     return coded
 
 
@@ -114,8 +117,22 @@ def _put_back(slot: _Slot, tensor: torch.Tensor) -> torch.Tensor:
     return slot.decoded.permute(permutation(slot.view.layout, "thd")).to(tensor.device).contiguous()
 
 
+def _figures(slot: _Slot, checked: Checked) -> dict[str, float | None]:
+    """What is kept of one layer's K or V alone, to five digits: a record has many of them."""
+    tensor, nrmse = slot.view.tensor, checked.metrics()["nrmse"]
+    ratio = tensor.numel() * tensor.itemsize / checked.encoded.nbytes()
+    return {"ratio": float(f"{ratio:.5g}"), "nrmse": None if nrmse is None else float(f"{nrmse:.5g}")}
+
+
+def _by_metric(figures: Sequence[dict[str, float | None]]) -> dict[str, list[float | None]]:
+    return {name: [one[name] for one in figures] for name in figures[0]}
+
+
 def _metrics(case: Case, checked: Sequence[Checked]) -> dict[str, float | int | None]:
-    """Sums over the tensors, and the largest error of any; what is undefined for one is undefined for all."""
+    """Sums over the tensors, and the largest error of any; what is undefined for one is undefined for all.
+
+    Not so `max_excess` and `coded_max_abs_error`: they are the largest of those tensors that have one.
+    """
     compressed_bytes = sum(one.encoded.nbytes() for one in checked)
     errors = [one.metrics() for one in checked]
 
@@ -133,4 +150,9 @@ def _metrics(case: Case, checked: Sequence[Checked]) -> dict[str, float | int | 
     for name in ("violations", "violations_after_cast", "non_finite_count"):
         found = all_of(name)
         metrics[name] = sum(found) if found else None
+    for name in ("max_excess", "coded_max_abs_error"):
+        metrics[name] = max((value for one in errors if (value := one.get(name)) is not None), default=None)
+    if metrics["coded_max_abs_error"] is not None:
+        beyond = [one.get("tensor_violations", one["violations"]) for one in errors]
+        metrics["tensor_violations"] = None if None in beyond else sum(one for one in beyond if one is not None)
     return metrics

@@ -26,6 +26,7 @@ from kvbench.codecs.base import Codec, Encoded
 from kvbench.config import Experiment
 from kvbench.measure.clock import Clock, Clocks
 from kvbench.plan import expand
+from kvbench.record.checked_on import side_words
 from kvbench.record.gpu import CudaFacts
 from kvbench.record.schema import Case, PhaseSamples
 from kvbench.tensors import registry as tensors
@@ -238,7 +239,8 @@ def _judge(outcome: Outcome, case: Case, codec: Codec, checked: Checked) -> None
     worst = "a finite value came back non-finite" if largest is None else f"largest error {largest:.6g}"
     outcome.reason = (
         f"{wrong} of {case.elements} values break the bound {case.bound} "
-        f"(absolute {checked.effective_error_bound:.6g}): {worst}"
+        f"(absolute {checked.effective_error_bound:.6g}): {worst}; "
+        f"{side_words(case.dtype, coded=checked.coded is not None)}"
     )
     if getattr(codec, "bound_policy", "strict") == "compatible":
         # The original's arithmetic was asked for, so this is what it does and no fault of the run.

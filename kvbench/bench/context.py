@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -65,6 +66,7 @@ class BenchContext:
     rule: StopRule
     link: Link | None = None
     device_id: int = 0
+    run_folder: Path | None = None  # for the files that a bench keeps beside the record
     clocks_of: Callable[[str, int], Clocks] = device_clocks
     kept: dict[str, Any] = field(default_factory=dict, init=False)
     watch_of: Callable[[str, int], Watch | str | None] = device_watch
@@ -128,7 +130,7 @@ class BenchContext:
         if case.device != "cuda":
             return None
         if case.device not in self._copies:
-            log = self._clock_log(case)
+            log = self.clock_log(case)
             self._copies[case.device] = device_copy(self.clocks(case), self.device_id, log)
         return copy_gbps(self._copies[case.device])
 
@@ -162,7 +164,7 @@ class BenchContext:
                 work_bytes=case.raw_bytes,
                 nvtx_text=text,
                 batch_of=batch_of,
-                clock_log=self._clock_log(case),
+                clock_log=self.clock_log(case),
             )
             self._note_unseen(case, call, timed)
         timed.cache, timed.chunk_bytes = cache, chunk_bytes
@@ -176,7 +178,7 @@ class BenchContext:
             Trial(timed.call, timed.clock, case.raw_bytes, f"{case.id}/{phase}", timed.batch_of)
             for case, timed in zip(cases, calls, strict=True)
         )
-        both = sample_pairs(a, b, rule=self.rule, rng=rng, clock_log=self._clock_log(cases[0]))
+        both = sample_pairs(a, b, rule=self.rule, rng=rng, clock_log=self.clock_log(cases[0]))
         for case, timed, samples in zip(cases, calls, both, strict=True):
             self._note_unseen(case, timed.call, samples)
             samples.cache, samples.chunk_bytes = timed.cache, timed.chunk_bytes
@@ -191,7 +193,7 @@ class BenchContext:
             timed.flags.append("unseen_work")
             timed.median_s, timed.ci_low_s, timed.ci_high_s = None, None, None
 
-    def _clock_log(self, case: Case) -> ClockLog | None:
+    def clock_log(self, case: Case) -> ClockLog | None:
         if case.device not in self._clock_logs:
             watch = self.watch_of(case.device, self.device_id)
             if isinstance(watch, str):

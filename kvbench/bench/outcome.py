@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from kvbench.record.schema import Case, CaseResult, CaseStatus, Histogram, PhaseSamples
+from kvbench.record.schema import Case, CaseResult, CaseStatus, Histogram, LayerFigures, PhaseSamples
 
 
 @dataclass
@@ -14,6 +14,7 @@ class Outcome:
     phases: dict[str, PhaseSamples] = field(default_factory=dict)
     metrics: dict[str, float | int | None] = field(default_factory=dict)
     histogram: Histogram | None = None
+    layers: LayerFigures | None = None
     flags: list[str] = field(default_factory=list)
     status: CaseStatus = "ok"
     reason_code: str | None = None
@@ -32,6 +33,7 @@ class Outcome:
             metrics=self.metrics,
             phases=self.phases,
             histogram=self.histogram,
+            layers=self.layers,
             started_at=started_at,
             elapsed_s=elapsed_s,
         )

@@ -20,6 +20,7 @@ from kvbench.config import CodecChoice, Experiment
 from kvbench.errors import UsageError
 from kvbench.measure.blocks import BLOCK_TOKENS
 from kvbench.plan import NO_TRANSFORM, CodecFacts, Plan, SkippedCase, codec_cells
+from kvbench.record.checked_on import side_words
 from kvbench.record.gpu import CudaFacts
 from kvbench.record.schema import Case, CaseStatus, TensorSpec
 
@@ -62,8 +63,13 @@ def run(case: Case, context: BenchContext) -> Outcome:
         coded = code_cache(case, coding, context, task.prefix)
         if case.device == "cuda":
             torch.cuda.synchronize(context.device_id)  # the model works on another stream
-    outcome = Outcome(phases=coded.phases, metrics=coded.metrics | task.metrics(coded.prefix), flags=coded.flags)
-    _judge(outcome, case, coded)
+    outcome = Outcome(
+        phases=coded.phases,
+        metrics=coded.metrics | task.metrics(coded.prefix),
+        layers=coded.layers,
+        flags=coded.flags,
+    )
+    judge(outcome, case, coded)
     return outcome
 
 
@@ -118,14 +124,15 @@ def _cells(experiment: Experiment, spec: TensorSpec, choice: CodecChoice, facts:
             )
 
 
-def _judge(outcome: Outcome, case: Case, coded: CodedCache) -> None:
+def judge(outcome: Outcome, case: Case, coded: CodedCache) -> None:
     """Set the verdict on the codec; what the model made of it is a measurement and has none."""
     bound = "their bounds" if case.bound is None else f"the bound {case.bound}"
+    side = side_words(case.dtype, coded=coded.metrics.get("coded_max_abs_error") is not None)
     verdicts: tuple[tuple[int, CaseStatus, str, str], ...] = (
         (coded.inexact, "failed", "not_lossless", "came back different from a lossless codec"),
-        (coded.beyond_bound, "failed", "bound_broken", f"break {bound}"),
+        (coded.beyond_bound, "failed", "bound_broken", f"break {bound}; {side}"),
         (coded.special_mismatches, "failed", "non_finite_changed", "became or stopped being finite"),
-        (coded.beyond_compatible_bound, "invalid", "bound_exceeded", f"break {bound}"),
+        (coded.beyond_compatible_bound, "invalid", "bound_exceeded", f"break {bound}; {side}"),
     )
     for count, status, reason_code, words in verdicts:
         if count:

@@ -57,7 +57,7 @@ def _load(entry: EntryPoint) -> Any:
     except ImportError as error:
         raise UnavailableError(f"command {entry.name!r} cannot be used here: {error}") from error
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
-    single.command(entry.name, cls=ListOptionCommand)(function)
+    single.command(entry.name, cls=getattr(function, "command_class", ListOptionCommand))(function)
     return typer.main.get_command(single)
 
 

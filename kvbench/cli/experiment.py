@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 TIGHT_REL_BOUND = 1e-4
 MOST_REASONS = 12
 TABLE_SUFFIXES = {".json", ".csv"}
+TRACE_NOTE = "traced by torch.profiler (--chrome-trace), whose own work is in these times"
 
 
 def run_experiment(
@@ -35,15 +38,20 @@ def run_experiment(
 ) -> Preparation:
     """Plan and run what was asked, or only show the plan; gives back what was planned.
 
-    `check` may refuse the planned cases before anything is written. Raises typer.Exit(1) where cases failed.
+    `check` may refuse the planned cases before anything is written. Raises typer.Exit(1) where cases failed or
+    held-out texts missed a target.
     """
     experiment = _resumed(command, asked) if asked.resume else _new(command, asked, defaults)
     table, path = _outputs(asked)
+    _check_trace(asked.chrome_trace)
     from kvbench import runner
     from kvbench.record.closing import resumable
     from kvbench.record.store import RunFolder
+    from kvbench.report.tuned import tuned
 
     preparation = _with_warning(runner.prepare(experiment))
+    if asked.chrome_trace is not None:
+        preparation = replace(preparation, notes=(*preparation.notes, TRACE_NOTE))
     if check is not None:
         check(preparation.plan.cases)
     if asked.dry_run:
@@ -56,13 +64,31 @@ def run_experiment(
         else runner.create(experiment, preparation, path=path, argv=["kvbench", *sys.argv[1:]])
     )
     with folder, resumable(folder):
-        _run(experiment, preparation, folder)
+        with _traced(asked.chrome_trace):
+            _run(experiment, preparation, folder)
         if table is not None:
             _write_table(table, folder)
     _show_results(folder, table)
-    if folder.manifest().cases_failed:
+    if asked.chrome_trace is not None:
+        show(f"trace: {asked.chrome_trace} (open in https://ui.perfetto.dev or chrome://tracing)")
+    if folder.manifest().cases_failed or any(one.verdict == "missed" for one in tuned(folder.results())):
         raise typer.Exit(EXIT_CASES_FAILED)
     return preparation
+
+
+def _check_trace(path: Path | None) -> None:
+    if path is None:
+        return
+    if path.suffix != ".json" or path.exists():
+        raise UsageError(f"--chrome-trace {path}: give a new file name ending in .json")
+    if not os.access(path.parent, os.W_OK):
+        raise UsageError(f"--chrome-trace {path}: folder {path.parent} is missing or cannot be written")
+
+
+def _traced(path: Path | None) -> AbstractContextManager[None]:
+    from kvbench.measure.chrome_trace import chrome_trace
+
+    return nullcontext() if path is None else chrome_trace(path)
 
 
 def _run(experiment: Experiment, preparation: Preparation, folder: RunFolder) -> None:
@@ -175,8 +201,11 @@ def _show_results(folder: RunFolder, table: Path | None) -> None:
     from kvbench.cli.comparison_table import pair_parts
     from kvbench.cli.copy_table import copy_table
     from kvbench.cli.quality_table import quality_table
+    from kvbench.cli.served_table import served_table
     from kvbench.cli.speed_table import speed_table
+    from kvbench.cli.swap_table import swap_table
     from kvbench.cli.tables import case_table
+    from kvbench.cli.tune_table import tune_table
     from kvbench.report.answer import answer
     from kvbench.report.notes import case_words, flag_notes, unwell
 
@@ -184,7 +213,18 @@ def _show_results(folder: RunFolder, table: Path | None) -> None:
     if manifest.command == "baseline":
         copies, notes = copy_table([result for result in results if result.phases])
         show(copies, *notes)
-    elif manifest.command == "quality":
+    elif manifest.command == "swap":
+        batches, notes = swap_table(results)
+        if batches is not None:
+            show("", batches, "", *notes)
+    elif manifest.command == "e2e":
+        servers, notes = served_table(results)
+        if servers is not None:
+            show("", servers, "", *notes)
+    elif manifest.command in ("quality", "tune"):
+        targets, notes = tune_table(results)
+        if targets is not None:
+            show("", targets, "", *notes)
         scores, notes = quality_table(results)
         if scores is not None:
             show("", scores, "", *notes)

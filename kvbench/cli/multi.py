@@ -22,6 +22,29 @@ class ListOptionCommand(TyperCommand):
         return rest
 
 
+class WrappingCommand(TyperCommand):
+    """A typer command whose first argument names another command: that word and all after it stay as they are typed."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.allow_interspersed_args = False
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        options = [param for param in self.params if isinstance(param, TyperOption) and not param.is_flag]
+        single = {name for option in options for name in option.opts}
+        own = _before_command(args, single)
+        rest: list[str] = super().parse_args(ctx, [*fold(args[:own], many=(), single=single), *args[own:]])
+        return rest
+
+
+def _before_command(args: Sequence[str], single: Collection[str]) -> int:
+    """How many words stand before the first that is neither an option nor the value of one of `single`."""
+    place = 0
+    while place < len(args) and args[place].startswith("-"):
+        place += 2 if args[place] in single else 1
+    return min(place, len(args))
+
+
 def fold(args: Sequence[str], *, many: Collection[str], single: Collection[str]) -> list[str]:
     """Rewrite the arguments so that every option carries its value: `--x=1`.
 

@@ -143,11 +143,20 @@ RESUME = Annotated[
     typer.Option("--resume", metavar="RUN", help="Finish this interrupted run, in its folder."),
 ]
 DRY_RUN = Annotated[bool, typer.Option("--dry-run", help="Show the cases and write nothing.")]
+CHROME_TRACE = Annotated[
+    Path | None,
+    typer.Option(
+        "--chrome-trace",
+        metavar="FILE.json",
+        help="Also trace this process with torch's profiler, for Perfetto or Chrome; the times then hold its own work.",
+    ),
+]
 RUN_OPTIONS: dict[str, tuple[Any, Any]] = {
     "config": (CONFIG, None),
     "output": (OUTPUT, None),
     "resume": (RESUME, None),
     "dry_run": (DRY_RUN, False),
+    "chrome_trace": (CHROME_TRACE, None),
 }
 
 
@@ -160,6 +169,7 @@ class Asked:
     output: Path | None
     resume: Path | None
     dry_run: bool
+    chrome_trace: Path | None = None
 
 
 def experiment_options(

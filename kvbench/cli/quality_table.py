@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from kvbench.cli.tables import empty_table, number
+from kvbench.record.checked_on import cast_lines
 from kvbench.record.pareto import pareto_marks
 from kvbench.record.schema import CaseResult
 from kvbench.record.table import phase_gbps
@@ -40,7 +41,7 @@ def quality_table(results: Sequence[CaseResult]) -> tuple[Table | None, list[str
         status = "" if result.status == "ok" else result.status
         table.add_row(*settings, *(call(result) for call in measures.values()), star, status)
     left_out = [f"{len(ran) - MOST_ROWS} more rows are in summary.csv"] if len(ran) > MOST_ROWS else []
-    return table, [*left_out, *LEGEND]
+    return table, [*left_out, *LEGEND, *cast_lines(ran)]
 
 
 def _metric(name: str, digits: int = 3) -> Callable[[CaseResult], str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kvbench.cli.rows import Row, constant, rows_of, varying
+from kvbench.record.checked_on import cast_lines
 from kvbench.record.pareto import pareto_marks
 from kvbench.record.schema import Case, CaseResult
 
@@ -32,7 +33,7 @@ MEASURES: dict[str, Callable[[Row], float | None]] = {
 }
 ENCODED_OTHERWISE = {"stored_raw", "constant", "non_finite"}
 LEGEND = (
-    "error/bound: largest error of a value as a fraction of its bound",
+    "error/bound: largest error of a float32 value, before any cast to a 16-bit dtype, as a fraction of its bound",
     "break-even: GB/s of the link below which compressing, out and back, is quicker; -: it never is",
     "*: on the Pareto front of ratio against RMSE on its tensor; (*): on that of some tensors of the row",
 )
@@ -72,7 +73,7 @@ def case_table(results: Sequence[CaseResult]) -> tuple[Table | None, list[str]]:
             texts[shown.index("bound")] = f"{row.settings['bound kind']} {row.settings['bound']}"
         table.add_row(*texts, *numbers, _star(row, marks), *last)
     same = ", ".join(f"{NAMES.get(name, name)} {value}" for name, value in constant(rows).items())
-    return table, [f"same in all rows, where it applies: {same}", *notes, *LEGEND]
+    return table, [f"same in all rows, where it applies: {same}", *notes, *LEGEND, *cast_lines(results)]
 
 
 def _rows_to_print(results: Sequence[CaseResult], marks: Mapping[str, bool]) -> tuple[list[Row], list[str]]:

@@ -40,9 +40,20 @@ AXES: dict[str, str] = {
     "peer_id": "int64",
     "threads": "int64",
     "keep_first": "int64",
+    "path": "string",
+    "beside": "string",
+    "planes": "int64",
+    "checksum": "bool",
+    "soak": "string",
     "seed": "int64",
     "ab_side": "string",
     "rival": "string",
+    "arm": "string",
+    "trial": "int64",
+    "workload": "string",
+    "budget": "string",
+    "request_rate": "double",
+    "serving": "string",
 }
 
 
@@ -82,9 +93,20 @@ def axis_values(result: CaseResult, run_id: str) -> dict[str, Any]:
         "peer_id": case.peer_id,
         "threads": case.threads,
         "keep_first": case.keep_first,
+        "path": case.path,
+        "beside": case.beside,
+        "planes": case.planes,
+        "checksum": case.checksum,
+        "soak": case.soak,
         "seed": case.seed,
         "ab_side": None if case.rival is None else case.rival.side,
         "rival": None if case.rival is None else case.rival.model_dump(mode="json", exclude={"side"}),
+        "arm": case.arm,
+        "trial": case.trial,
+        "workload": case.workload,
+        "budget": case.budget,
+        "request_rate": case.request_rate,
+        "serving": case.serving,
     }
 
 

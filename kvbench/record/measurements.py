@@ -70,5 +70,5 @@ def _numbers(result: CaseResult) -> Iterator[tuple[str | None, str, str, int | N
 def _schema() -> pa.Schema:
     import pyarrow as pa
 
-    types = {"string": pa.string(), "double": pa.float64(), "int64": pa.int64()}
+    types = {"string": pa.string(), "double": pa.float64(), "int64": pa.int64(), "bool": pa.bool_()}
     return pa.schema([(name, types[kind]) for name, kind in MEASUREMENT_COLUMNS.items()])

@@ -55,6 +55,27 @@ METRIC_UNITS: dict[str, str] = {
     "decode_floor_share": "1",
 }
 
+# Of swaps. Of a run's summary only where they were measured.
+SWAP_UNITS: dict[str, str] = {
+    "moved_gbps": "GB/s",  # bytes of the streams over the wall time
+    "paged_ratio": "1",  # raw bytes / bytes of the pages that slots keep
+    "thread_blocks": "count",  # of a kernel at most; threads on the CPU
+    "sm_share": "1",  # of the GPU's multiprocessors that those can take
+    "beside_slowdown": "1",  # time of the kernel beside, with swaps / without, - 1
+    "zero_copy_share": "1",  # wall time that a bare kernel needs for the bytes moved / wall time of the swap
+    "raw_streams": "count",
+    "operations": "count",
+    "checked_blocks": "count",
+    "mismatches": "count",  # blocks that came back wrong
+    "dropped_slots": "count",
+    "limit_bytes": "byte",
+    "most_used_bytes": "byte",
+    "host_growth_bytes": "byte",  # of the process during a soak
+    "device_growth_bytes": "byte",
+    "operations_per_s": "1/s",
+}
+METRIC_UNITS |= SWAP_UNITS
+
 # What a changed cache does to a model's output. Of a run's summary only where it was measured.
 QUALITY_UNITS: dict[str, str] = {
     "kl_mean": "nat",  # of the next-token distributions, from the unchanged cache's to the changed one's
@@ -77,6 +98,53 @@ QUALITY_UNITS: dict[str, str] = {
     "needle_score_ci_high": "1",
 }
 METRIC_UNITS |= QUALITY_UNITS
+
+# What was expected of a tuned profile on the text it was made with. Of a run's summary only where there is one.
+TUNE_UNITS: dict[str, str] = {
+    "predicted_kl": "nat",
+    "predicted_ratio": "1",
+}
+METRIC_UNITS |= TUNE_UNITS
+
+
+# Of servers under load. Of a run's summary only where they were measured. Of the reusing pass unless `cold` is said.
+E2E_UNITS: dict[str, str] = {
+    "startup_s": "s",
+    "requests": "count",
+    "failed_requests": "count",
+    "empty_outputs": "count",
+    "duration_s": "s",
+    "requests_per_s": "1/s",
+    "good_requests_per_s": "1/s",  # that kept both limits of the service
+    "output_tokens_per_s": "1/s",
+    "total_tokens_per_s": "1/s",
+    **{f"{time}_p{part}_s": "s" for time in ("ttft", "tpot", "itl", "e2el") for part in (50, 90, 99)},
+    **{f"cold_ttft_p{part}_s": "s" for part in (50, 90, 99)},
+    "cold_tpot_p50_s": "s",
+    "cold_output_tokens_per_s": "1/s",
+    "prompt_tokens": "count",
+    "cold_hit_rate": "1",  # prompt tokens found in any cache / all; 0 is what it has to be
+    "gpu_hit_rate": "1",  # found in the GPU's own cache / all
+    "host_hit_rate": "1",  # found on the host / all
+    "stored_bytes": "byte",  # over the link in both passes
+    "loaded_bytes": "byte",
+    "stored_raw_bytes": "byte",  # the same blocks uncompressed
+    "loaded_raw_bytes": "byte",
+    "store_link_share": "1",  # time of the transfers / duration of the passes
+    "load_link_share": "1",
+    "dropped_slots_of_server": "count",
+    "preemptions": "count",
+    "resident_slots": "count",  # kept on the host at the end
+    "resident_bytes": "byte",
+    "server_gpu_bytes": "byte",
+    "server_host_bytes": "byte",
+    "same_answers": "1",  # share of probes answered as the first start of arm A did
+    "same_answer_tokens": "1",  # share of their tokens before the first difference
+    "first_difference_tokens": "count",  # mean tokens before it, of answers that differ
+    "logprob_distance": "nat",
+    "same_texts": "1",  # share of the reusing pass' answers that are the same
+}
+METRIC_UNITS |= E2E_UNITS
 
 
 class TensorSpec(BaseModel):
@@ -134,7 +202,7 @@ class Case(BaseModel):
     shape: tuple[int, ...] = ()  # as the codec sees it
     elements: int
     device: Literal["cpu", "cuda"]
-    direction: str | None = None  # baseline: d2h, h2d, both (at once), d2d, p2p, host_copy
+    direction: str | None = None  # baseline: d2h, h2d, both (at once), d2d, p2p, host_copy; swap: out, in, both (soak)
     memory: Literal["pinned", "pageable", "device"] | None = None
     method: str | None = None  # of a copy of scattered blocks: async_copies, batched_copy, gather_copy, zero_copy
     blocks: int | None = None
@@ -142,8 +210,19 @@ class Case(BaseModel):
     numa_node: int | None = None  # where the host memory of a copy was asked to be
     peer_id: int | None = None  # the GPU that a copy from one GPU to another goes to
     threads: int | None = None
+    path: Literal["auto", "fused", "staged", "raw"] | None = None  # of a swap, whose direction is out or in
+    beside: Literal["nothing", "gemm", "attention"] | None = None  # what the GPU computes during a swap
+    planes: int | None = None  # blocks of a swap's slot
+    checksum: bool | None = None  # of every stream of a swap
+    soak: str | None = None  # random traffic of so many operations or seconds, in place of a timed swap
     keep_first: int | None = None  # tokens at the front that stay as they are, before `transforms`; None: not asked
     rival: Rival | None = None  # in an A/B run
+    arm: Literal["S", "A", "B", "F"] | None = None  # e2e: vLLM's own offloading, kvbench's raw, compressed, fp8 cache
+    trial: int | None = None  # number of this start of the arm's server, from 1
+    workload: str | None = None
+    budget: Literal["same-residency", "capacity"] | None = None  # how host memory is counted
+    request_rate: float | None = None  # a second, open loop; None: the next one starts when one ends
+    serving: dict[str, Any] | None = None  # what else starts the server and makes its load
     seed: int = 0
 
     @property
@@ -183,15 +262,29 @@ class Case(BaseModel):
             f"{name}={value}" for name, value in self.codec_params.items() if name not in ("mode", "bound_policy")
         ]
         params = params if self.profile is None else [self.profile]
+        if self.arm is not None:
+            return self._arm_label(bound)
         parts: list[object] = [self.codec if self.direction is None else self.direction, *params, self.mode, bound]
         if self.tensor is not None:
             parts += [f"{self.tensor.source}:{self.tensor.tensor}", self.layout, self.dtype]
             parts.append(self.before_codec)
+            if self.path is not None:
+                parts += [f"path {self.path}", f"{self.blocks} blocks of {self.block_bytes} bytes"]
+                parts += [
+                    f"beside {self.beside}" if self.beside not in (None, "nothing") else None,
+                    self.soak and f"soak {self.soak}",
+                ]
         else:
             blocks = self.blocks and f"{self.blocks} blocks of {self.block_bytes} bytes"
             parts += [self.memory, self.method, blocks or f"{self.elements} {self.dtype}"]
             parts.append(self.threads and f"{self.threads} threads")
         return " ".join(str(part) for part in parts if part)
+
+    def _arm_label(self, bound: str | None) -> str:
+        coding = " ".join(part for part in (self.profile or self.codec, self.mode, bound) if part)
+        rate = None if self.request_rate is None else f"{self.request_rate:g} requests/s"
+        parts = [f"arm {self.arm} ({coding})", self.workload, self.budget, rate, f"start {self.trial}"]
+        return ", ".join(part for part in parts if part)
 
 
 def _sane_seconds(seconds: float) -> float:
@@ -240,6 +333,15 @@ class Histogram(BaseModel):
     unit: str = "effective error bound"
 
 
+class LayerFigures(BaseModel):
+    """Metrics of each layer's K and V alone, from layer 0 on, of a case that is a whole cache; None where undefined."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    k: dict[str, list[float | None]]  # by the metric's name
+    v: dict[str, list[float | None]]
+
+
 class CaseResult(BaseModel):
     """What one line of cases.jsonl holds."""
 
@@ -255,6 +357,7 @@ class CaseResult(BaseModel):
     metrics: dict[str, float | int | None] = Field(default_factory=dict)
     phases: dict[str, PhaseSamples] = Field(default_factory=dict)
     histogram: Histogram | None = None
+    layers: LayerFigures | None = None
     started_at: str
     elapsed_s: float
 

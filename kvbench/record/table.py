@@ -11,12 +11,22 @@ from typing import Any
 
 from kvbench.errors import UsageError
 from kvbench.record.axes import AXES, axis_values, cell_text
+from kvbench.record.checked_on import checked_on
 from kvbench.record.files import write_whole
 from kvbench.record.fit import write_fits
 from kvbench.record.measurements import measurements, write_measurements
 from kvbench.record.pairs import PAIR_COLUMNS, pair_columns, pairs
 from kvbench.record.pareto import pareto_marks
-from kvbench.record.schema import GB, METRIC_UNITS, QUALITY_UNITS, CaseResult, PhaseSamples
+from kvbench.record.schema import (
+    E2E_UNITS,
+    GB,
+    METRIC_UNITS,
+    QUALITY_UNITS,
+    SWAP_UNITS,
+    TUNE_UNITS,
+    CaseResult,
+    PhaseSamples,
+)
 from kvbench.record.store import RunFolder
 from kvbench.record.table_file import check_table_file
 
@@ -57,18 +67,30 @@ PHASES = (
     "p2p",
     "p2p_wall",
     "host_copy",
+    "out",
+    "out_wall",
+    "in",
+    "in_wall",
+    "bare_copy",
+    "ttft",
+    "tpot",
+    "e2el",
+    "cold_ttft",
+    "cold_tpot",
 )
 PHASE_COLUMNS = ("median_s", "ci_low_s", "ci_high_s", "samples", "gbps", "clock", "cache")
-VERDICT_COLUMNS = ("pareto", "status", "reason_code", "reason", "flags")
+VERDICT_COLUMNS = ("pareto", "checked_on", "status", "reason_code", "reason", "flags")
 
 
 def summary_columns(results: Sequence[CaseResult]) -> list[str]:
     """The columns of these results, in order: axes, metrics, verdict, then seven a phase that any of them timed.
 
-    Metrics of a model's output have columns only where some result has one.
+    Metrics of a model's output and of swaps have columns only where some result has one.
     """
-    scored = any(QUALITY_UNITS.keys() & result.metrics.keys() for result in results)
-    metrics = [name for name in METRIC_UNITS if scored or name not in QUALITY_UNITS]
+    have = {name for result in results for name in result.metrics}
+    special = (QUALITY_UNITS, SWAP_UNITS, TUNE_UNITS, E2E_UNITS)
+    left_out = {name for group in special if not group.keys() & have for name in group}
+    metrics = [name for name in METRIC_UNITS if name not in left_out]
     timed = {phase for result in results for phase in result.phases}
     phases = [phase for phase in PHASES if phase in timed] + sorted(timed.difference(PHASES))
     paired = {phase for a, b in pairs(results) for phase in a.phases if phase in b.phases}
@@ -98,6 +120,7 @@ def _row(result: CaseResult, run_id: str, columns: Sequence[str], pareto: bool |
     row.update(result.metrics)
     row.update(
         pareto=pareto,
+        checked_on=checked_on(result),
         status=result.status,
         reason_code=result.reason_code,
         reason=result.reason,
@@ -120,8 +143,8 @@ def all_flags(result: CaseResult) -> list[str]:
 
 
 def phase_gbps(timed: PhaseSamples) -> float | None:
-    """GB/s (1e9 bytes) at the median time, or None where the timer could not resolve it."""
-    if not timed.median_s or "unresolved" in timed.flags:
+    """GB/s (1e9 bytes) at the median time; None where the timer could not resolve it, or where no bytes go with it."""
+    if not timed.median_s or not timed.work_bytes or "unresolved" in timed.flags:
         return None
     return timed.work_bytes / timed.median_s / GB
 

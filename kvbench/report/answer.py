@@ -10,8 +10,12 @@ from kvbench.record.schema import CaseResult, Link, RunManifest
 from kvbench.report.axis import binary_size, measured_number
 from kvbench.report.copies import copy_speed, copy_words
 from kvbench.report.scored import bound_words, is_scored, kl_answer
+from kvbench.report.served import is_served, served_answer
 from kvbench.report.setting import Setting, doubt_words, pays, settings
+from kvbench.report.swap_words import is_swap
+from kvbench.report.swapped import swap_answer
 from kvbench.report.totals import Interval, link_words
+from kvbench.report.tuned import tuned_answer
 
 
 def answer(manifest: RunManifest, results: Sequence[CaseResult]) -> list[str]:
@@ -22,12 +26,19 @@ def answer(manifest: RunManifest, results: Sequence[CaseResult]) -> list[str]:
     one after the other, is what is compared. An interval is what the 95 % intervals of the encode and decode times
     allow when all lie at the same end; the link's speed is taken as exact.
     """
-    copies = [result for result in results if result.case.direction is not None]
-    scored = [result for result in results if is_scored(result)]
-    coded = [result for result in results if result.case.direction is None and not is_scored(result)]
+    swaps = [result for result in results if is_swap(result)]
+    copies = [result for result in results if result.case.direction is not None and not is_swap(result)]
+    scored = [result for result in results if result.case.command == "quality"]
+    coded = [
+        result for result in results if result.case.direction is None and not (is_scored(result) or is_served(result))
+    ]
     sentences = _unfinished(manifest, results) if results else []
     sentences += _about_copies(manifest, copies) if copies else []
+    sentences += swap_answer(swaps) if swaps else []
     sentences += kl_answer(scored) if scored else []
+    sentences += tuned_answer(results)
+    served = [result for result in results if is_served(result)]
+    sentences += served_answer(served) if served else []
     if coded:
         found = settings(manifest, coded)
         saving = [setting for setting in found if setting.total.ratio > 1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kvbench.record.checked_on import checked_on
 from kvbench.record.pareto import pareto_marks
 from kvbench.record.schema import METRIC_UNITS, CaseResult
 from kvbench.record.table import all_flags, phase_gbps
@@ -11,6 +12,7 @@ from kvbench.report.axis import binary_size, bound_number
 from kvbench.report.copies import copy_phase, copy_words
 from kvbench.report.page_table import Cell, Column, Table, make_table, microseconds, number_cell, text_cell
 from kvbench.report.runs import run_name
+from kvbench.report.scored import kl_interval
 
 
 def case_table(results: Sequence[CaseResult]) -> Table:
@@ -23,7 +25,9 @@ def case_table(results: Sequence[CaseResult]) -> Table:
         "flags": lambda result: Cell(", ".join(all_flags(result))),
         "status": lambda result: Cell(result.status),
     }
-    return make_table(results, WHAT, numbers, lambda result: result.status, FILTERS)
+    return make_table(
+        results, {**WHAT, "bound checked on": _checked_on}, numbers, lambda result: result.status, FILTERS
+    )
 
 
 def _metric_head(name: str) -> str:
@@ -36,6 +40,11 @@ def _metric_head(name: str) -> str:
 def _bound(result: CaseResult) -> Cell:
     bound = result.case.bound
     return Cell("") if bound is None else Cell(f"{bound.kind} {bound_number(bound.value)}", bound.value)
+
+
+def _checked_on(result: CaseResult) -> Cell:
+    side = checked_on(result)
+    return Cell("" if side is None else _SIDES[side])
 
 
 def _tensor(result: CaseResult) -> Cell:
@@ -56,6 +65,11 @@ def _size(result: CaseResult) -> Cell:
 def _metric(name: str, form: str = "") -> Column[CaseResult]:
     whole = METRIC_UNITS.get(name) in ("byte", "count")
     return lambda result: number_cell(result.metrics.get(name), ".0f" if whole else form)
+
+
+def _kl_interval(result: CaseResult) -> Cell:
+    kl = kl_interval(result)
+    return Cell("") if kl is None or kl.low == kl.high else Cell(f"{kl.low:.2g} to {kl.high:.2g}", kl.low)
 
 
 def _speed(phase: str) -> Column[CaseResult]:
@@ -105,6 +119,11 @@ WHAT: dict[str, Column[CaseResult]] = {
     "size": _size,
     "device": lambda result: text_cell(None if result.case.direction else result.case.device),
 }
+_SIDES = {
+    "float32": "float32, no cast",
+    "before_cast": "float32 before the cast",
+    "coded": "float32 that the codec saw",
+}
 FILTERS = {
     "run": run_name,
     "status": lambda result: result.status,
@@ -118,7 +137,10 @@ _NUMBERS: dict[str, Column[CaseResult]] = {
     "NRMSE": _metric("nrmse"),
     "PSNR dB": _metric("psnr_db", ".1f"),
     "violations": _metric("violations", "d"),
+    "violations after cast": _metric("violations_after_cast", "d"),
     "non-finite": _metric("non_finite_count", "d"),
+    "KL nat": _metric("kl_mean", ".2g"),
+    "KL, 95 % interval": _kl_interval,
     "encode GB/s": _speed("encode_call"),
     "decode GB/s": _speed("decode_call"),
     "effective GB/s": _metric("effective_gbps"),
@@ -134,6 +156,9 @@ _KNOWN_METRICS = {
     "max_abs_error",
     "nrmse",
     "psnr_db",
+    "kl_mean",
+    "kl_mean_ci_low",
+    "kl_mean_ci_high",
     "violations",
     "non_finite_count",
     "effective_gbps",

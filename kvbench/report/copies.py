@@ -16,6 +16,7 @@ from kvbench.report.axis import binary_size, bytes_axis, number_axis
 from kvbench.report.notes import hollow_note
 from kvbench.report.series import NONE
 from kvbench.report.style import DrawnFigure
+from kvbench.report.swap_words import is_swap, swap_words
 from kvbench.report.totals import Interval, phase_interval
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ def draw_copies(folder: Path, results: Sequence[CaseResult], notes: Sequence[str
 def copy_words(result: CaseResult) -> str:
     """`GPU to host, pinned`: what kind of copy it was, but not how many bytes or blocks."""
     case = result.case
+    if is_swap(result):
+        return swap_words(case)
     direction = str(case.direction or NONE)
     words = [DIRECTION_WORDS.get(direction, direction)]
     if direction == "host_copy":

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 from kvbench.bound import BOUND_KIND_MEANING
-from kvbench.config import BASELINE_FIELDS, Experiment
+from kvbench.config import Command, Experiment, fields_of
 from kvbench.record.schema import GB, CaseResult, RunManifest
 
 _CORES = (("cores_physical", "cores"), ("cores_logical", "threads"), ("cores_usable", "usable here"))
@@ -74,9 +74,14 @@ def asked_lines(manifest: RunManifest, results: Sequence[CaseResult]) -> Iterato
 
 def _set_fields(manifest: RunManifest) -> dict[str, Any]:
     """The fields of the experiment that its command uses and that hold something."""
-    unused = Experiment.model_fields.keys() - BASELINE_FIELDS if manifest.command == "baseline" else set()
+    unused = Experiment.model_fields.keys() - _used(manifest)
     empty: tuple[Any, ...] = (None, [], "", {})
     return {name: value for name, value in manifest.experiment.items() if value not in empty and name not in unused}
+
+
+def _used(manifest: RunManifest) -> set[str]:
+    known = [command for command in get_args(Command) if command == manifest.command]
+    return fields_of(known[0]) if known else set(Experiment.model_fields)
 
 
 def _value_words(value: Any) -> str:

@@ -24,7 +24,8 @@ _BOUNDS_AT_MOST = 6
 _ROWS_AT_MOST = 12
 _CAPTION = (
     "Signed error x \N{MINUS SIGN} x' in units of the effective error bound, all tensors of a line together. Density "
-    "1: spread evenly over the whole bound. Values beyond the bound are counted in the panel, not drawn."
+    "1: spread evenly over the whole bound. x' is the float32 value, before any cast to a 16-bit dtype. Values beyond "
+    "the bound are counted in the panel, not drawn."
 )
 
 

@@ -1,4 +1,4 @@
-"""Owns the heat maps over layers: ratio and error of every layer at every bound."""
+"""Owns the heat maps over layers, a tensor a case: ratio and error of every layer at every bound."""
 
 from __future__ import annotations
 
@@ -26,20 +26,22 @@ _BLANK = "Blank: not measured, or not drawn as listed. Each cell: mean over the 
 
 
 @dataclass(frozen=True)
-class _Metric:
+class LayerMetric:
+    """A number of every layer, and the figure of it."""
+
     name: str
     figure: str
     title: str
     caption: str
 
 
-_RATIO = _Metric(
+RATIO = LayerMetric(
     "ratio",
     "ratio_per_layer",
     "Compression ratio of every layer",
     "Ratio: bytes in the tensor's own dtype / everything stored.",
 )
-_ERROR = _Metric(
+ERROR = LayerMetric(
     "nrmse",
     "error_per_layer",
     "Error of every layer",
@@ -63,15 +65,15 @@ def has_layers(grid: Grid) -> bool:
 
 def draw_ratio_per_layer(folder: Path, grid: Grid, notes: Sequence[str]) -> DrawnFigure:
     """ratio_per_layer: a panel for every line of the other figures and K, V or none."""
-    return _draw(folder, grid, _RATIO, notes)
+    return _draw(folder, grid, RATIO, notes)
 
 
 def draw_error_per_layer(folder: Path, grid: Grid, notes: Sequence[str]) -> DrawnFigure:
     """error_per_layer: the same panels for the error; a tensor without error is blank."""
-    return _draw(folder, grid, _ERROR, notes)
+    return _draw(folder, grid, ERROR, notes)
 
 
-def _draw(folder: Path, grid: Grid, metric: _Metric, notes: Sequence[str]) -> DrawnFigure:
+def _draw(folder: Path, grid: Grid, metric: LayerMetric, notes: Sequence[str]) -> DrawnFigure:
     from matplotlib.colors import LogNorm
 
     rows = list(_maps(grid, metric.name))
@@ -88,7 +90,7 @@ def _draw(folder: Path, grid: Grid, metric: _Metric, notes: Sequence[str]) -> Dr
             _draw_map(axes, one, layers, norm, worded=worded)
         label_edges(all_axes, "layer", [(one.kind, tuple(one.bounds)) for one in maps])
         left_out = sum(map(len, rows)) - len(maps)
-        legend = {} if worded else _scale(norm)
+        legend = {} if worded else colour_scale(norm)
         caption = f"{metric.caption} {_BLANK}{f' {left_out} more maps are not drawn.' if left_out else ''}"
         return style.save(figure, folder, metric.figure, legend, title=metric.title, caption=caption, notes=notes)
 
@@ -155,7 +157,7 @@ def _draw_map(axes: Axes, one: _Map, layers: Sequence[str], norm: Normalize, *, 
         spine.set_visible(False)
 
 
-def _scale(norm: Normalize) -> dict[str, Any]:
+def colour_scale(norm: Normalize) -> dict[str, Any]:
     """A legend of a few colours, where the cells have no room for their numbers."""
     import matplotlib as mpl
     import numpy as np

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
+from kvbench.record.checked_on import cast_lines
 from kvbench.record.files import write_whole
 from kvbench.record.schema import RunManifest
 from kvbench.report.answer import answer
@@ -22,12 +23,16 @@ from kvbench.report.facts import (
     took,
     units,
 )
+from kvbench.report.kernel_table import kernel_table
 from kvbench.report.notes import flag_notes, unwell
 from kvbench.report.pair_table import pair_table
 from kvbench.report.runs import Run, run_name, side_by_side
+from kvbench.report.scored_table import scored_table
+from kvbench.report.served_table import served_table
 from kvbench.report.setting_table import setting_table
 from kvbench.report.style import DrawnFigure
 from kvbench.report.time_table import time_table
+from kvbench.report.timeline_table import timeline_table
 
 MADE_BY = '<meta name="generator" content="kvbench report">'
 
@@ -50,6 +55,7 @@ class _Section:
     took: str | None
     counts: str
     answer: list[str]
+    checked: list[str]  # which values the bound was checked on
     doubts: list[str]
     measured_by: str
     command: str
@@ -85,9 +91,14 @@ def write_page(path: Path, runs: Sequence[Run], figures: Sequence[PageFigure]) -
         machine=_facts([dict(machine_lines(run.manifest.host)) for run in runs]),
         figures=[(page_figure, _links(page_figure.figure, path)) for page_figure in figures],
         settings=setting_table(runs),
+        scored=scored_table(runs),
+        served=served_table(runs),
         pairs=pair_table(runs),
         cases=case_table(results),
         times=time_table(results),
+        timeline=timeline_table(runs),
+        kernels=kernel_table(runs),
+        profilers=_profilers(runs),
         unwell=[(run_name(result), result) for result in unwell(results)],
         units=units(results),
     )
@@ -96,6 +107,16 @@ def write_page(path: Path, runs: Sequence[Run], figures: Sequence[PageFigure]) -
 
 def _resource(name: str) -> str:
     return files("kvbench.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _profilers(runs: Sequence[Run]) -> list[str]:
+    """A line for every report of a profiler: whose it is, and where it lies."""
+    profiles = [(run.name, profile) for run in runs for profile in (run.timeline, run.kernels) if profile is not None]
+    return [
+        f"{f'{name}: ' if name else ''}{profile.profiler.name} {profile.profiler.version}, report "
+        f"{profile.profiler.report} in the run folder{''.join(f'; {note}' for note in profile.profiler.notes)}."
+        for name, profile in profiles
+    ]
 
 
 def _title(runs: Sequence[Run]) -> str:
@@ -113,6 +134,7 @@ def _section(run: Run) -> _Section:
         took=took(manifest),
         counts=count_words(manifest),
         answer=answer(manifest, run.results),
+        checked=cast_lines(run.results),
         doubts=flag_notes(run.results),
         measured_by=kvbench_words(manifest.host),
         command=shlex.join(manifest.argv),

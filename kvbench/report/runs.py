@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kvbench.errors import UsageError
+from kvbench.record.profile import KernelProfile, Timeline, read_kernels, read_timeline
 from kvbench.record.schema import CaseResult, Link, RunManifest
 from kvbench.record.store import RunFolder
 
@@ -20,6 +21,8 @@ class Run:
     name: str
     manifest: RunManifest
     results: tuple[CaseResult, ...]
+    timeline: Timeline | None = None  # where the run was profiled by nsys
+    kernels: KernelProfile | None = None  # and by ncu
 
 
 def read_runs(folders: Sequence[RunFolder]) -> list[Run]:
@@ -30,7 +33,7 @@ def read_runs(folders: Sequence[RunFolder]) -> list[Run]:
             raise UsageError(f"run {folder.path} is given twice; give each run once")
     names = [""] if len(folders) == 1 else _names(folders, manifests)
     return [
-        Run(name, manifest, tuple(folder.results()))
+        Run(name, manifest, tuple(folder.results()), read_timeline(folder.path), read_kernels(folder.path))
         for name, manifest, folder in zip(names, manifests, folders, strict=True)
     ]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kvbench.record.schema import Link
+from kvbench.record.schema import CaseResult, Link
 from kvbench.report.axis import measured_number
 from kvbench.report.page_table import Cell, Column, Table, make_table, number_cell
 from kvbench.report.runs import Run
-from kvbench.report.scored import bound_words
+from kvbench.report.scored import bound_words, is_scored
 from kvbench.report.setting import Setting, doubt_words, pays, settings
 from kvbench.report.totals import Interval
 
@@ -28,9 +28,14 @@ def setting_table(runs: Sequence[Run]) -> Table:
     rows = [
         _Row(run.name, run.manifest.link, setting)
         for run in runs
-        for setting in settings(run.manifest, [result for result in run.results if result.case.direction is None])
+        for setting in settings(run.manifest, [result for result in run.results if _is_coded(result)])
     ]
     return make_table(rows, _WHAT, _NUMBERS, lambda _: "ok", {"run": lambda row: row.run, "pays": _verdict})
+
+
+def _is_coded(result: CaseResult) -> bool:
+    """Is this neither a copy nor scored? A scored run has no link, see `scored_table`."""
+    return result.case.direction is None and not is_scored(result)
 
 
 def _verdict(row: _Row) -> str:

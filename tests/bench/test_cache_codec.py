@@ -97,6 +97,11 @@ def test_sizes_are_sums_with_the_kept_tokens_raw() -> None:
     assert coded.metrics["compressed_bytes"] == stored
     assert coded.metrics["ratio"] == 2 * ELEMENTS / stored
     assert coded.metrics["bits_per_value"] == 8 * stored / ELEMENTS
+    assert coded.layers is not None
+    ratios = [*coded.layers.k["ratio"], *coded.layers.v["ratio"]]
+    alone_bytes = [2 * TOKENS * HEADS * HEAD_DIM / ratio for ratio in ratios if ratio]
+    assert len(alone_bytes) == 2 * LAYERS
+    assert sum(alone_bytes) == pytest.approx(stored, rel=1e-4)
     assert set(coded.phases) == {"encode_call", "decode_call"}
     for phase in coded.phases.values():
         assert (phase.work_bytes, phase.median_s) == (2 * ELEMENTS, CALL_S)
@@ -106,11 +111,28 @@ def test_errors_are_of_all_tensors_together() -> None:
     one = case(codec="shifting")
     coded = code_cache(one, the_same(Shifting(shift=2.0), one.bound), context(), cache())
     assert coded.beyond_bound == coded.metrics["violations"] == ELEMENTS
+    assert coded.metrics["max_excess"] == pytest.approx(2.0, rel=1e-5)
     lost = code_cache(one, the_same(Shifting(shift=math.inf), one.bound), context(), cache())
     assert lost.metrics["max_abs_error"] is None
     unbounded = code_cache(one, the_same(Shifting(shift=0.25), None), context(), cache(torch.float32))
     assert unbounded.metrics["violations"] is None
     assert unbounded.metrics["max_abs_error"] == pytest.approx(0.25, rel=1e-5)
+
+
+def test_with_transforms_the_verdict_is_about_what_the_codec_saw() -> None:
+    one = case(bound=Bound(kind="abs", value=1e-2), transforms="hadamard")
+    coded = code_cache(one, coding_of(one), context(), cache())
+    assert coded.metrics["violations"] == 0
+    assert coded.metrics["max_excess"] is None
+    largest = coded.metrics["coded_max_abs_error"]
+    assert largest is not None
+    assert 0 < largest <= 1e-2
+    beyond = coded.metrics["tensor_violations"]
+    assert beyond is not None
+    assert 0 < beyond < ELEMENTS
+    without = code_cache(case(), coding_of(case()), context(), cache())
+    assert without.metrics["coded_max_abs_error"] is None
+    assert "tensor_violations" not in without.metrics
 
 
 def test_each_layers_keys_and_values_may_go_through_another_codec() -> None:
@@ -121,6 +143,10 @@ def test_each_layers_keys_and_values_may_go_through_another_codec() -> None:
 
     prefix = cache(torch.float32)
     coded = code_cache(case(codec="profile", bound=None), of_layer, context(), prefix)
+    assert coded.layers is not None
+    assert coded.layers.v == {"ratio": [1.0] * LAYERS, "nrmse": [0.0] * LAYERS}
+    assert coded.layers.k["nrmse"][0] == 0
+    assert all(coded.layers.k["nrmse"][1:])
     for layer, (before, after) in enumerate(zip(prefix, coded.prefix, strict=True)):
         assert torch.equal(after.values, before.values)
         assert torch.equal(after.keys, before.keys) == (layer == 0)

@@ -131,6 +131,7 @@ def test_c01_a_long_ramp_compatible(tmp_path: Path, offset: float) -> None:
     assert (outcome.status, outcome.reason_code) == ("invalid", "bound_exceeded")
     assert outcome.reason is not None
     assert f"{outcome.metrics['violations']} of 100000 values" in outcome.reason
+    assert outcome.reason.endswith("; checked on the float32 values")
 
 
 def test_c02_non_finite_values(tmp_path: Path) -> None:

@@ -180,6 +180,10 @@ def test_the_verdict_is_the_codecs_and_the_numbers_stay(model: Path, monkeypatch
     broken = judged(model, monkeypatch, Shifting(shift=2.0))
     assert (broken.status, broken.reason_code) == ("failed", "bound_broken")
     assert broken.metrics["kl_mean"] == 0
+    assert broken.reason is not None
+    assert broken.reason.endswith(
+        "break the bound rel 0.01; checked on the float32 values, before the cast to bfloat16"
+    )
     assert judged(model, monkeypatch, Shifting(shift=2.0, bound_policy="compatible")).status == "invalid"
     assert judged(model, monkeypatch, LosslessShifting(shift=0.5)).reason_code == "not_lossless"
     assert judged(model, monkeypatch, Shifting(shift=0.5)).status == "ok"

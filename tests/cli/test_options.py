@@ -13,15 +13,26 @@ from kvbench.bound import BOUND_KINDS, BoundPolicy
 from kvbench.cli.baseline import DEFAULTS, TAKEN, baseline
 from kvbench.cli.multi import ListOptionCommand
 from kvbench.cli.options import FIELD_OPTIONS, Asked, experiment_options
-from kvbench.config import BASELINE_FIELDS, MODEL_FIELDS, Device, Experiment, Layout, Mode
+from kvbench.config import (
+    BASELINE_FIELDS,
+    E2E_FIELDS,
+    MODEL_FIELDS,
+    SWAP_FIELDS,
+    TUNE_FIELDS,
+    Device,
+    Experiment,
+    Layout,
+    Mode,
+)
 from kvbench.geometry import DTYPE_BYTES
 from kvbench.tensors import registry as tensors
 
 
 def test_every_field_of_an_experiment_has_its_option() -> None:
-    # `quality` has those about a model as options of its own.
-    assert FIELD_OPTIONS.keys() | MODEL_FIELDS == Experiment.model_fields.keys() - {"command"}
-    assert not FIELD_OPTIONS.keys() & MODEL_FIELDS
+    # `quality` has those about a model as options of its own, `swap` those about its engine, and so on.
+    own = MODEL_FIELDS | SWAP_FIELDS | TUNE_FIELDS | E2E_FIELDS
+    assert FIELD_OPTIONS.keys() | own == Experiment.model_fields.keys() - {"command"}
+    assert not FIELD_OPTIONS.keys() & own
 
 
 def test_baseline_takes_what_its_experiment_may_hold() -> None:

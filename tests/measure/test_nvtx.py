@@ -44,13 +44,71 @@ def test_a_range_without_a_profiler_lets_results_and_errors_through() -> None:
         _ = 1 // 0
 
 
-def test_ranges_are_in_the_domain_kvbench(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, str] = {}
+class FakeDomain:
+    """What the package gives where a tool listens."""
 
-    def annotate(text: str, domain: str) -> str:
-        seen.update(text=text, domain=domain)
-        return text
+    def __init__(self) -> None:
+        self.events: list[str] = []
 
-    monkeypatch.setattr("nvtx.annotate", annotate)
-    nvtx.marked("case/phase/sample")
-    assert seen == {"text": "case/phase/sample", "domain": "kvbench"}
+    def get_event_attributes(self, message: str) -> str:
+        return message
+
+    def push_range(self, attributes: str) -> None:
+        self.events.append(attributes)
+
+    def pop_range(self) -> None:
+        self.events.append("pop")
+
+
+@pytest.fixture
+def domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDomain]:
+    asked: list[str] = []
+    fake = FakeDomain()
+
+    def get_domain(name: str) -> FakeDomain:
+        asked.append(name)
+        return fake
+
+    monkeypatch.setattr("nvtx.get_domain", get_domain)
+    nvtx._domain.cache_clear()
+    yield fake
+    nvtx._domain.cache_clear()
+    assert set(asked) <= {"kvbench"}
+
+
+def test_a_listener_gets_every_range_in_kvbenchs_domain(domain: FakeDomain) -> None:
+    with nvtx.marked("case/phase"), nvtx.marked("case/phase/sample"):
+        pass
+    with pytest.raises(ZeroDivisionError), nvtx.marked("broken"):
+        _ = 1 // 0
+    assert domain.events == ["case/phase", "case/phase/sample", "pop", "pop", "broken", "pop"]
+
+
+def test_a_second_listener_gets_the_same_texts_until_its_block_ends(domain: FakeDomain) -> None:
+    seen: list[str] = []
+
+    @contextmanager
+    def second(text: str) -> Iterator[None]:
+        seen.append(text)
+        yield
+
+    with nvtx.also_marked(second), nvtx.marked("one"):
+        pass
+    with nvtx.marked("two"):
+        pass
+    assert seen == ["one"]
+    assert domain.events == ["one", "pop", "two", "pop"]
+
+
+def test_a_tool_that_cannot_say_it_listens_is_given_the_ranges_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NVTX_INJECTION64_PATH", raising=False)
+    nvtx._domain.cache_clear()
+    assert nvtx._domain() is None
+    monkeypatch.setenv("NVTX_INJECTION64_PATH", "/no/such/library.so")
+    nvtx._domain.cache_clear()
+    forced = nvtx._domain()
+    nvtx._domain.cache_clear()
+    assert type(forced).__name__ == "Domain"
+    with nvtx.marked("case/phase/sample"):
+        pass
+    nvtx._domain.cache_clear()

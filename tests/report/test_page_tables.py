@@ -13,6 +13,7 @@ from kvbench.report.case_table import case_table
 from kvbench.report.page_table import Cell, make_table, number_cell, text_cell
 from kvbench.report.pair_table import pair_table
 from kvbench.report.runs import read_runs
+from kvbench.report.scored_table import scored_table
 from kvbench.report.setting_table import setting_table
 from kvbench.report.time_table import time_table
 
@@ -44,6 +45,27 @@ def test_cases_have_a_column_for_every_metric_nobody_foresaw(monkeypatch):
     table = case_table([one, other])
     assert column(table, "left over bytes") == [Cell("1024", 1024.0), Cell("")]
     assert column(table, "some copy GB/s") == [Cell("2500", 2500.0), Cell("")]
+
+
+def test_size_kl_and_speed_stand_side_by_side_for_cases_and_for_settings(tmp_path):
+    results = [_scored(text, kl) for text, kl in (("prose", 1e-3), ("manual", 3e-3))]
+    heads = ["ratio", "bits a value", "KL nat", "KL, 95 % interval", "encode GB/s", "decode GB/s"]
+    cases = case_table(results)
+    assert [head for head in cases.heads if head in heads] == heads
+    assert [cell.text for cell in column(cases, "KL nat")] == ["0.001", "0.003"]
+    assert column(cases, "KL, 95 % interval")[0].text == "0.0005 to 0.002"
+    runs = read_runs([make_run(tmp_path / "run", results, command="quality", link=None)])
+    scored = scored_table(runs)
+    assert list(scored.heads[-6:]) == heads
+    assert column(scored, "KL nat")[0].number == pytest.approx(2e-3)
+    assert all(column(scored, head)[0].number > 0 for head in ("encode GB/s", "decode GB/s"))
+    assert not setting_table(runs).rows  # nothing here crosses a link
+
+
+def _scored(text, kl):
+    one = finished(codec_case(tensor(0, "k", source=text), command="quality"))
+    one.metrics |= {"kl_mean": kl, "kl_mean_ci_low": kl / 2, "kl_mean_ci_high": 2 * kl}
+    return one
 
 
 def test_cases_filter_by_status_codec_and_mode():

@@ -37,7 +37,8 @@ typedef enum cuszp_status {
   CUSZP_STREAM_TOO_LONG = 5,  /* bytes left over after the payload */
   CUSZP_BAD_METADATA = 6,     /* a byte above 31 without the outlier flag, or not 0 past the last block */
   CUSZP_OUT_OF_MEMORY = 7,
-  CUSZP_CUDA_ERROR = 8
+  CUSZP_CUDA_ERROR = 8,
+  CUSZP_CHECKSUM_MISMATCH = 9 /* stored bytes are not those that were stored */
 } cuszp_status;
 
 /* A short English phrase for a status; never null. */

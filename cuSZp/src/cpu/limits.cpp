@@ -27,6 +27,8 @@ extern "C" const char* cuszp_status_text(cuszp_status status) {
       return "out of memory";
     case CUSZP_CUDA_ERROR:
       return "CUDA error";
+    case CUSZP_CHECKSUM_MISMATCH:
+      return "stored bytes do not match their checksum";
   }
   return "unknown status";
 }

@@ -3,6 +3,7 @@
 #define CUSZP_CUDA_DECODE_ROWS_CUH
 
 #include <cstdint>
+#include <type_traits>
 
 #include "bitplane.cuh"
 #include "copy_bytes.cuh"
@@ -127,9 +128,12 @@ struct RowWriter {
   __device__ __forceinline__ RowWriter(uint32_t address, uint32_t row_index, const Scale& scale)
       : row_address(address), row(row_index), factor(scale.factor) {}
   __device__ __forceinline__ void operator()(uint32_t i, float quantum) {
-    constexpr uint32_t kPerChunk = kElementsPerChunk<Element>;
     const float scaled = __fmul_rn(quantum, factor);
-    chunk[i % kPerChunk] = kOneStep ? scaled : 2.0f * scaled;
+    put(i, kOneStep ? scaled : 2.0f * scaled);
+  }
+  __device__ __forceinline__ void put(uint32_t i, float value) {
+    constexpr uint32_t kPerChunk = kElementsPerChunk<Element>;
+    chunk[i % kPerChunk] = value;
     if (i % kPerChunk == kPerChunk - 1) {
       store_shared_16(row_address + ((i / kPerChunk) ^ swizzle<Element>(row)) * 16, narrow_chunk<Element>(chunk));
     }
@@ -144,15 +148,16 @@ __device__ __forceinline__ int32_t read_outlier(uint32_t at, uint32_t bytes, uin
   return static_cast<int32_t>(signs & 0x80u ? 0u - value : value);
 }
 
-// Decodes the record at shared address `record` into the thread's row. `warp_planes`: the largest rate in the warp.
+// Decodes the record at shared address `record`. `warp_planes`: the largest rate in the warp.
 // release() is called by the whole warp once every lane has read its record.
-template <typename Element, int kMode, typename Release>
-__device__ __forceinline__ void decode_record(uint32_t record, const RecordShape& shape, uint32_t warp_planes,
-                                              uint32_t row_address, uint32_t row, const Scale& scale,
-                                              Release&& release) {
+// make_writer(std::true_type or std::false_type for Scale::one_step, Scale) gives what takes the values, as RowWriter.
+// kAligned: records lie at multiples of 4.
+template <int kMode, bool kAligned, typename MakeWriter, typename Release>
+__device__ __forceinline__ void decode_record_to(uint32_t record, const RecordShape& shape, uint32_t warp_planes,
+                                                 const Scale& scale, MakeWriter&& make_writer, Release&& release) {
   constexpr bool kPrefix = kMode != kFixed;
   const bool empty = shape.bytes == 0;
-  RecordReader<kMode != kOutlier> reader(record + shape.outlier_bytes, empty);
+  RecordReader<kAligned> reader(record + shape.outlier_bytes, empty);
   const uint32_t signs = empty ? 0 : reader.next();
   int32_t start = 0;
   bool small = scale.one_step && warp_planes <= 15;
@@ -167,14 +172,14 @@ __device__ __forceinline__ void decode_record(uint32_t record, const RecordShape
     uint32_t rows[8];
     read_byte(reader, negation, shape.rate, 0, keep, rows);
     release();
-    RowWriter<Element, true> writer(row_address, row, scale);
+    auto writer = make_writer(std::true_type{}, scale);
     sum_bytes<kPrefix>(rows, start, writer);
   } else if (small) {
     uint32_t low[8], high[8];
     read_byte(reader, negation, shape.rate, 0, keep, low);
     read_byte(reader, negation, shape.rate, 8, keep, high);
     release();
-    RowWriter<Element, true> writer(row_address, row, scale);
+    auto writer = make_writer(std::true_type{}, scale);
     sum_halves<kPrefix>(low, high, start, writer);
   } else {
     uint32_t bytes[4][8];
@@ -183,9 +188,22 @@ __device__ __forceinline__ void decode_record(uint32_t record, const RecordShape
     release();
     Scale two_steps = scale;
     if (scale.one_step) two_steps.factor = 0.5f * scale.factor;
-    RowWriter<Element, false> writer(row_address, row, two_steps);
+    auto writer = make_writer(std::false_type{}, two_steps);
     sum_words<kPrefix>(bytes, start, writer);
   }
+}
+
+// The same into the thread's row of a swizzled tile.
+template <typename Element, int kMode, typename Release>
+__device__ __forceinline__ void decode_record(uint32_t record, const RecordShape& shape, uint32_t warp_planes,
+                                              uint32_t row_address, uint32_t row, const Scale& scale,
+                                              Release&& release) {
+  decode_record_to<kMode, kMode != kOutlier>(
+      record, shape, warp_planes, scale,
+      [&](auto one_step, const Scale& to) {
+        return RowWriter<Element, decltype(one_step)::value>(row_address, row, to);
+      },
+      release);
 }
 
 }  // namespace cuszp_gpu

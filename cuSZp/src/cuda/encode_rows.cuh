@@ -27,37 +27,62 @@ struct WideMagnitudes {
   uint32_t words[32];
 };
 
-// Reads the thread's row and quantises it; modes plain and outlier take differences within the row.
-// keep(i, magnitude) gets the magnitudes in order. kQuick: the result holds only if every magnitude is below 2^16. Then
-// every quantised value is within 2^21 of zero, the first one being a residual itself and 31 more being added to it,
-// which is where quantise_quickly is exact; and a value for which it is not lies at 2^22 or beyond, so that it cannot
-// pass for such a sum.
-template <typename Element, int kMode, bool kQuick, typename Keep>
-__device__ __forceinline__ Residuals read_residuals(uint32_t row_address, uint32_t row, float reciprocal, Keep&& keep) {
-  constexpr uint32_t kPerChunk = kElementsPerChunk<Element>;
+// Values 0..31 of a row of a swizzled tile, asked for in order.
+template <typename Element>
+struct TileRow {
+  uint32_t address;
+  uint32_t row;
+  float chunk[kElementsPerChunk<Element>];
+  __device__ __forceinline__ TileRow(uint32_t row_address, uint32_t row_index) : address(row_address), row(row_index) {}
+  __device__ __forceinline__ float operator()(uint32_t i) {
+    constexpr uint32_t kPerChunk = kElementsPerChunk<Element>;
+    if (i % kPerChunk == 0) {
+      widen_chunk<Element>(load_shared_16(address + ((i / kPerChunk) ^ swizzle<Element>(row)) * 16), chunk);
+    }
+    return chunk[i % kPerChunk];
+  }
+};
+
+// Quantises the 32 values that fetch(i) gives in order; modes plain and outlier take differences between neighbours.
+// keep(i, magnitude, quantum) gets the magnitudes in order, and the quantised value plus kQuickBias where kQuick.
+// kQuick: the result holds only if every magnitude is below 2^16. Then every quantised value is within 2^21 of zero,
+// the first one being a residual itself and 31 more being added to it, which is where quantise_quickly is exact; and a
+// value for which it is not lies at 2^22 or beyond, so that it cannot pass for such a sum.
+template <int kMode, bool kQuick, typename Fetch, typename Keep>
+__device__ __forceinline__ Residuals read_residuals(Fetch&& fetch, float reciprocal, Keep&& keep) {
   constexpr uint32_t kZero = kQuick ? kQuickBias : 0;
   uint32_t previous = kZero;
   Residuals out{0, 0, 0};
 #pragma unroll
-  for (uint32_t chunk = 0; chunk < kChunksPerRow<Element>; ++chunk) {
-    float values[kPerChunk];
-    widen_chunk<Element>(load_shared_16(row_address + (chunk ^ swizzle<Element>(row)) * 16), values);
-#pragma unroll
-    for (uint32_t i = 0; i < kPerChunk; ++i) {
-      const uint32_t quantum =
-          kQuick ? quantise_quickly(values[i], reciprocal) : static_cast<uint32_t>(quantise(values[i], reciprocal));
-      const uint32_t residual = quantum - (kMode == kFixed ? kZero : previous);
-      previous = quantum;
-      out.signs = __funnelshift_l(residual, out.signs, 1);
-      const uint32_t magnitude = residual >> 31 ? 0u - residual : residual;
-      if (chunk * kPerChunk + i > 0)
-        out.rest_or |= magnitude;
-      else
-        out.first = magnitude;
-      keep(chunk * kPerChunk + i, magnitude);
-    }
+  for (uint32_t i = 0; i < kBlockElements; ++i) {
+    const float value = fetch(i);
+    const uint32_t quantum =
+        kQuick ? quantise_quickly(value, reciprocal) : static_cast<uint32_t>(quantise(value, reciprocal));
+    const uint32_t residual = quantum - (kMode == kFixed ? kZero : previous);
+    previous = quantum;
+    out.signs = __funnelshift_l(residual, out.signs, 1);
+    const uint32_t magnitude = residual >> 31 ? 0u - residual : residual;
+    if (i > 0)
+      out.rest_or |= magnitude;
+    else
+      out.first = magnitude;
+    keep(i, magnitude, quantum);
   }
   return out;
+}
+
+// The same for magnitudes below 2^16, which go to `paired`; inspect(i, quantum) sees the quantised values as above.
+template <int kMode, typename Fetch, typename Inspect>
+__device__ __forceinline__ Residuals read_paired(Fetch&& fetch, float reciprocal, PairedMagnitudes& paired,
+                                                 Inspect&& inspect) {
+  uint32_t lower[8];
+  return read_residuals<kMode, true>(fetch, reciprocal, [&](uint32_t i, uint32_t magnitude, uint32_t quantum) {
+    if (i % 16 < 8)
+      lower[i % 8] = magnitude;
+    else
+      paired.pairs[i / 16 * 8 + i % 8] = __byte_perm(lower[i % 8], magnitude, 0x5410);
+    inspect(i, quantum);
+  });
 }
 
 // Elements at and past `valid` (0..31) have residual zero: no return to zero is coded. `drop` clears their magnitudes
@@ -82,21 +107,24 @@ __device__ __forceinline__ uint32_t drop_pairs_from(uint32_t valid, PairedMagnit
   return rest_or & 0xffffu;
 }
 
+__device__ __forceinline__ uint32_t drop_words_from(uint32_t valid, WideMagnitudes& magnitudes) {
+  uint32_t rest_or = 0;
+  for (uint32_t i = 0; i < kBlockElements; ++i) {
+    if (i >= valid) magnitudes.words[i] = 0;
+    if (i > 0) rest_or |= magnitudes.words[i];
+  }
+  return rest_or;
+}
+
 // Apart, so that the rare way takes no registers from the usual one.
 template <typename Element, int kMode>
 __device__ __noinline__ Residuals read_wide(uint32_t row_address, uint32_t row, float reciprocal, uint32_t valid,
                                             WideMagnitudes& wide) {
-  Residuals block = read_residuals<Element, kMode, false>(
-      row_address, row, reciprocal, [&](uint32_t i, uint32_t magnitude) { wide.words[i] = magnitude; });
+  Residuals block =
+      read_residuals<kMode, false>(TileRow<Element>(row_address, row), reciprocal,
+                                   [&](uint32_t i, uint32_t magnitude, uint32_t) { wide.words[i] = magnitude; });
   if (valid >= kBlockElements) return block;
-  drop_residuals_from(valid, block, [&] {
-    uint32_t rest_or = 0;
-    for (uint32_t i = 0; i < kBlockElements; ++i) {
-      if (i >= valid) wide.words[i] = 0;
-      if (i > 0) rest_or |= wide.words[i];
-    }
-    return rest_or;
-  });
+  drop_residuals_from(valid, block, [&] { return drop_words_from(valid, wide); });
   return block;
 }
 
@@ -105,14 +133,8 @@ __device__ __noinline__ Residuals read_wide(uint32_t row_address, uint32_t row, 
 template <typename Element, int kMode>
 __device__ __forceinline__ Residuals read_rows(uint32_t row_address, uint32_t row, float reciprocal, uint32_t valid,
                                                PairedMagnitudes& paired, WideMagnitudes& wide, bool& is_wide) {
-  uint32_t lower[8];
   Residuals block =
-      read_residuals<Element, kMode, true>(row_address, row, reciprocal, [&](uint32_t i, uint32_t magnitude) {
-        if (i % 16 < 8)
-          lower[i % 8] = magnitude;
-        else
-          paired.pairs[i / 16 * 8 + i % 8] = __byte_perm(lower[i % 8], magnitude, 0x5410);
-      });
+      read_paired<kMode>(TileRow<Element>(row_address, row), reciprocal, paired, [](uint32_t, uint32_t) {});
   is_wide = __any_sync(~0u, (block.first | block.rest_or) > 0xffffu);
   if (is_wide) {
     block = read_wide<Element, kMode>(row_address, row, reciprocal, valid, wide);

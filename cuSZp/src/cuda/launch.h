@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "cuszp/cuszp_cuda.h"
+#include "cuszp/cuszp_cuda_kv.h"
 
 namespace cuszp_gpu {
 
@@ -57,6 +57,25 @@ struct BatchDecompressArguments {
   uint32_t* statuses;
 };
 
+struct KvArguments {
+  cuszp_kv_call call;
+  uint32_t page_shift;
+  bool with_checksum;
+  uint32_t most_elements;
+  uint32_t image_bytes;  // room in shared memory for the elements of a block
+};
+
+struct KvStoreArguments : KvArguments {
+  bool slab_on_host;
+  uint64_t* cursors;
+  cuszp_kv_stream* streams;
+};
+
+struct KvLoadArguments : KvArguments {
+  const cuszp_kv_stream* streams;
+  uint32_t* statuses;
+};
+
 struct RangeArguments {
   const void* values;
   uint64_t n;
@@ -75,6 +94,11 @@ cudaError_t launch_batch_compress(const BatchCompressArguments& arguments, cuszp
 template <typename Element>
 cudaError_t launch_batch_decompress(const BatchDecompressArguments& arguments, cuszp_mode mode, uint32_t most_blocks,
                                     cudaStream_t stream);
+
+template <typename Element>
+cudaError_t launch_kv_store(KvStoreArguments arguments, uint32_t most_blocks, cudaStream_t stream);
+template <typename Element>
+cudaError_t launch_kv_load(KvLoadArguments arguments, uint32_t most_blocks, cudaStream_t stream);
 
 }  // namespace cuszp_gpu
 

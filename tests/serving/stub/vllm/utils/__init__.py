@@ -1,0 +1,1 @@
+"""Owns nothing: a stand-in for a part of vLLM in tests."""
