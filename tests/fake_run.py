@@ -223,6 +223,7 @@ def baseline_results(gpu: bool = True) -> list[CaseResult]:
 
 def make_run(
     path: Path,
+    /,
     results: Iterable[CaseResult] | None = None,
     command: str = "sweep",
     link: Link | None = LINK,

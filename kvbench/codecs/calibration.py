@@ -76,11 +76,11 @@ def measure(values: torch.Tensor) -> dict[str, torch.Tensor]:
 
 def write(path: Path, vectors: Mapping[tuple[int, str, str], torch.Tensor]) -> None:
     """Write vectors by (layer, kv, statistic) to a .safetensors file. Raises KvbenchError when the disk refuses."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {f"{kv}.{layer}.{statistic}": values for (layer, kv, statistic), values in vectors.items()}
     with replacing(path) as temporary:
-        save_file(tensors, temporary)
+        temporary.write_bytes(save(tensors))  # save_file would leave it readable by its owner alone
 
 
 def read(path: Path) -> dict[tuple[int, str], dict[str, str]]:

@@ -39,7 +39,7 @@ def line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
 
 def test_it_takes_what_its_experiment_may_hold() -> None:
     own = inspect.signature(quality).parameters.keys() - FIELD_OPTIONS.keys()
-    assert own == MODEL_FIELDS | {"config", "output", "resume", "dry_run"}
+    assert own == MODEL_FIELDS | {"config", "output", "resume", "dry_run", "chrome_trace"}
     assert TAKEN | MODEL_FIELDS | {"command"} == fields_of("quality")
 
 
