@@ -83,16 +83,12 @@ def _write_npy(path: Path, tensor: torch.Tensor, _header: FrameHeader | PayloadH
 
 
 def _write_safetensors(path: Path, tensor: torch.Tensor, header: FrameHeader | PayloadHeader) -> None:
-    from safetensors.torch import save_file
-
     from kvbench.record.schema import SCHEMA_VERSION
+    from kvbench.record.tensor_file import save_safetensors
     from kvbench.tensors.file_formats import SCHEMA_KEY
 
     metadata = {SCHEMA_KEY: str(SCHEMA_VERSION), "layout": header.layout}
-    path.touch()
-    mode = path.stat().st_mode
-    save_file({TENSOR_NAME: tensor}, path, metadata=metadata)
-    path.chmod(mode)  # the library gives its files to their owner alone
+    save_safetensors(path, {TENSOR_NAME: tensor}, metadata)
 
 
 _WRITERS: dict[str, Callable[[Path, torch.Tensor, FrameHeader | PayloadHeader], None]] = {

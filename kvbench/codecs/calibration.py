@@ -10,6 +10,7 @@ import xxhash
 
 from kvbench.errors import UsageError
 from kvbench.record.files import os_reason, replacing
+from kvbench.record.tensor_file import save_safetensors
 
 ID_PATTERN = "[0-9a-f]{16}"
 STATISTICS = ("mean", "std")
@@ -76,11 +77,9 @@ def measure(values: torch.Tensor) -> dict[str, torch.Tensor]:
 
 def write(path: Path, vectors: Mapping[tuple[int, str, str], torch.Tensor]) -> None:
     """Write vectors by (layer, kv, statistic) to a .safetensors file. Raises KvbenchError when the disk refuses."""
-    from safetensors.torch import save
-
     tensors = {f"{kv}.{layer}.{statistic}": values for (layer, kv, statistic), values in vectors.items()}
     with replacing(path) as temporary:
-        temporary.write_bytes(save(tensors))  # save_file would leave it readable by its owner alone
+        save_safetensors(temporary, tensors)
 
 
 def read(path: Path) -> dict[tuple[int, str], dict[str, str]]:

@@ -19,6 +19,7 @@ from kvbench.models import forward, load
 from kvbench.models.texts import read_file
 from kvbench.record.files import replacing
 from kvbench.record.schema import SCHEMA_VERSION
+from kvbench.record.tensor_file import save_safetensors
 from kvbench.tensors.file_formats import SCHEMA_KEY
 from kvbench.tensors.layout import torch_dtype
 
@@ -192,10 +193,5 @@ def _rotary(config: Any, pre_rope: bool) -> dict[str, Any]:
 
 
 def _write(output: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    from safetensors.torch import save_file
-
     with replacing(output) as temporary:
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        save_file(tensors, temporary, metadata=metadata)
-        temporary.chmod(mode)  # the library gives its files to their owner alone
+        save_safetensors(temporary, tensors, metadata)
